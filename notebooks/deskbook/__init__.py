@@ -1,0 +1,1 @@
+"""The toolkit of the FastAPI Deskbook: what notebooks, exercises and the command line import."""

@@ -1,0 +1,1 @@
+"""The service under study: a paper-trading desk."""
