@@ -1,0 +1,42 @@
+# make lab and make test are all that a fresh machine needs: Python 3.11 or later, and make.
+# The environment is made on the first call and remade when requirements.lock changes.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help lab test prove serve bench lint notebooks env clean
+
+# The first Python that is new enough; PYTHON=... chooses another.
+PYTHON ?=
+FIND_PYTHON = for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	echo "Python 3.11 or later is needed, and none was found: $$(python3 --version 2>&1 || echo 'there is no python3'). Install one, or name it: make lab PYTHON=/path/to/python3.12" >&2; \
+	exit 1; fi
+# `py` is the Python of the environment; everything it says on the way goes to stderr.
+WITH_ENV = @python=; $(FIND_PYTHON); py=$$(PYTHONPATH=notebooks "$$python" -m deskbook.environment) || exit 1;
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+
+lab: ## Open the lessons in JupyterLab (services included)
+	$(WITH_ENV) exec "$$py" -m deskbook lab $(ARGS)
+
+test: ## Run what CI runs
+	$(WITH_ENV) exec "$$py" -m pytest $(ARGS)
+
+serve: ## Run the reference app with its interactive docs
+	$(WITH_ENV) exec "$$py" -m deskbook serve $(ARGS)
+
+notebooks: ## Run every lesson from a fresh kernel and store its outputs
+	$(WITH_ENV) exec "$$py" -m deskbook notebook run $(ARGS)
+
+lint: ## Check style, types, layers and notebooks
+	$(WITH_ENV) "$$py" -m ruff check . && "$$py" -m ruff format --check . && "$$py" -m mypy && exec "$$py" -m deskbook notebook lint
+
+env: ## Make the environment and print its Python
+	$(WITH_ENV) echo "$$py"
+
+clean: ## Remove the environment and everything that was built; my-work/ stays
+	rm -rf .venv .venv.log .venv.lock .artifacts .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
