@@ -11,7 +11,7 @@ FIND_PYTHON = for candidate in $(PYTHON) python3 python3.13 python3.12 python3.1
 	if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then python=$$candidate; break; fi; done; \
 	if [ -z "$$python" ]; then \
-	echo "Python 3.11 or later is needed, and none was found: $$(python3 --version 2>&1 || echo 'there is no python3'). Install one, or name it: make lab PYTHON=/path/to/python3.12" >&2; \
+	echo "Python 3.11 or later is needed, and none was found: $$(command -v python3 >/dev/null && python3 --version 2>&1 || echo there is no python3). Install one, or name it: make lab PYTHON=/path/to/python3.12" >&2; \
 	exit 1; fi
 # `py` is the Python of the environment; everything it says on the way goes to stderr.
 WITH_ENV = @python=; $(FIND_PYTHON); py=$$(PYTHONPATH=notebooks "$$python" -m deskbook.environment) || exit 1;

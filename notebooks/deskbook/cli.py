@@ -1,7 +1,7 @@
 """The command `deskbook`.
 
-Each command lives in the package that does its work and is imported when it is called: `deskbook pattern list`
-must answer in a bare install, without Jupyter, FastAPI or a database driver.
+Each command lives in the package that does its work and is imported when it is called:
+`deskbook pattern list` must answer in a bare install, without Jupyter, FastAPI or a database driver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("deskbook.lab.commands:lab", "Start the services and JupyterLab on the start page."),
     "serve": ("deskbook.serve:serve", "Run the reference app with its interactive docs."),
-    "doctor": ("deskbook.doctor.commands:doctor", "Say whether lab and test would work here, else what to do."),
+    "doctor": (
+        "deskbook.doctor.commands:doctor",
+        "Say whether lab and test would work, else what to do.",
+    ),
     "services": ("deskbook.services.commands:services", "Show or stop the PostgreSQL and Valkey servers."),
     "notebook": ("deskbook.authoring.commands:notebook", "Run, lint, mutate, edit and sync notebooks."),
 }

@@ -1,7 +1,7 @@
 """Write `environment.yml` from the lock, for conda, mamba and Binder users.
 
-The pins stand inline: mamba resolves `-r requirements.lock` relative to a temporary folder (mamba issue 1894), and
-conda's pip section knows no hashes. `-e .` is resolved relative to the folder of the file, as wanted.
+The pins stand inline: mamba resolves `-r requirements.lock` relative to a temporary folder (mamba issue
+1894), and conda's pip section knows no hashes. `-e .` is resolved relative to the folder of the file.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ Run by `make` with the system's Python before anything is installed, so standard
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,7 +96,11 @@ def _only_one(checkout: Path) -> Iterator[None]:
 
 def _is_current(venv: Path, checkout: Path) -> bool:
     stamp = venv / ".deskbook-lock"
-    if not stamp.is_file() or stamp.read_text() != _lock_stamp(checkout) or not _project_stamp(venv).is_file():
+    if (
+        not stamp.is_file()
+        or stamp.read_text() != _lock_stamp(checkout)
+        or not _project_stamp(venv).is_file()
+    ):
         return False
     return subprocess.run([_python(venv), "-c", ""], check=False, capture_output=True).returncode == 0
 
@@ -129,7 +135,9 @@ def _build(venv: Path, checkout: Path) -> None:
     _run([sys.executable, "-m", "venv", str(venv)], checkout)
     installer = _install_uv(venv, checkout)
     lock = str(checkout / "requirements.lock")
-    if installer != "uv" or not _try([*_uv(venv), "--compile-bytecode", "--require-hashes", "-r", lock], checkout):
+    if installer != "uv" or not _try(
+        [*_uv(venv), "--compile-bytecode", "--require-hashes", "-r", lock], checkout
+    ):
         if installer == "uv":
             _say("uv could not install the packages; trying pip.")
         _run([*_pip(venv), "--require-hashes", "-r", lock], checkout)
@@ -184,12 +192,22 @@ def _try(command: list[str], checkout: Path) -> bool:
 def _installer_env() -> dict[str, str]:
     """Pass pip's settings on to uv, which reads neither pip.conf nor PIP_*."""
     env = dict(os.environ)
-    if "PIP_CERT" in env:
-        env.setdefault("SSL_CERT_FILE", env["PIP_CERT"])
-    if "PIP_INDEX_URL" in env:
-        env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])
     env.pop("PYTHONPATH", None)
+    settings = _pip_settings()
+    for name, setting in (("SSL_CERT_FILE", "cert"), ("UV_DEFAULT_INDEX", "index-url")):
+        if setting in settings:
+            env.setdefault(name, settings[setting])
     return env
+
+
+@functools.cache
+def _pip_settings() -> dict[str, str]:
+    """Return what pip.conf and PIP_* say for installs, by setting: the last word wins, as in pip."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True
+    ).stdout
+    found = re.findall(r"^(?:global|install|:env:)\.([a-z-]+)='(.*)'$", listing, flags=re.MULTILINE)
+    return dict(found)
 
 
 def _say(text: str) -> None:
