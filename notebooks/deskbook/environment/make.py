@@ -1,7 +1,7 @@
 """Make the environment of a checkout: `.venv`, from `requirements.lock`, once per change of the lock.
 
-Run by `make` with the system's Python before anything is installed, so standard library only. uv installs (about
-10 s with an empty cache); pip does where uv cannot (about a minute). Both verify every hash.
+Run by `make` with the system's Python before anything is installed, so standard library only. uv installs
+(about 10 s with an empty cache); pip does where uv cannot (about a minute). Both verify every hash.
 """
 
 from __future__ import annotations
@@ -96,11 +96,9 @@ def _only_one(checkout: Path) -> Iterator[None]:
 
 def _is_current(venv: Path, checkout: Path) -> bool:
     stamp = venv / ".deskbook-lock"
-    if (
-        not stamp.is_file()
-        or stamp.read_text() != _lock_stamp(checkout)
-        or not _project_stamp(venv).is_file()
-    ):
+    if not stamp.is_file() or not _project_stamp(venv).is_file():
+        return False
+    if stamp.read_text() != _lock_stamp(checkout):
         return False
     return subprocess.run([_python(venv), "-c", ""], check=False, capture_output=True).returncode == 0
 
@@ -134,13 +132,11 @@ def _build(venv: Path, checkout: Path) -> None:
     (checkout / LOG_NAME).write_text("")
     _run([sys.executable, "-m", "venv", str(venv)], checkout)
     installer = _install_uv(venv, checkout)
-    lock = str(checkout / "requirements.lock")
-    if installer != "uv" or not _try(
-        [*_uv(venv), "--compile-bytecode", "--require-hashes", "-r", lock], checkout
-    ):
+    locked = ["--require-hashes", "-r", str(checkout / "requirements.lock")]
+    if installer != "uv" or not _try([*_uv(venv), "--compile-bytecode", *locked], checkout):
         if installer == "uv":
             _say("uv could not install the packages; trying pip.")
-        _run([*_pip(venv), "--require-hashes", "-r", lock], checkout)
+        _run([*_pip(venv), *locked], checkout)
     _install_project(venv, checkout)
     # Written last: an interrupted build has no stamp and is made again.
     (venv / ".deskbook-lock").write_text(_lock_stamp(checkout))
