@@ -100,7 +100,15 @@ def _is_current(venv: Path, checkout: Path) -> bool:
         return False
     if stamp.read_text() != _lock_stamp(checkout):
         return False
-    return subprocess.run([_python(venv), "-c", ""], check=False, capture_output=True).returncode == 0
+    return _runs(_python(venv))
+
+
+def _runs(python: Path) -> bool:
+    """Say whether an interpreter starts: the system's Python below an old .venv may have been removed."""
+    try:
+        return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def _lock_stamp(checkout: Path) -> str:
@@ -130,25 +138,28 @@ def _build(venv: Path, checkout: Path) -> None:
     _say("Making the environment in .venv (once; half a minute on a usual line) ...")
     shutil.rmtree(venv, ignore_errors=True)
     (checkout / LOG_NAME).write_text("")
-    _run([sys.executable, "-m", "venv", str(venv)], checkout)
-    installer = _install_uv(venv, checkout)
+    _run([_base_python(), "-m", "venv", str(venv)], checkout)
     locked = ["--require-hashes", "-r", str(checkout / "requirements.lock")]
-    if installer != "uv" or not _try([*_uv(venv), "--compile-bytecode", *locked], checkout):
-        if installer == "uv":
-            _say("uv could not install the packages; trying pip.")
+    if not (_install_uv(venv, checkout) and _try([*_uv(venv), "--compile-bytecode", *locked], checkout)):
+        _say("uv cannot install here; trying pip (about a minute) ...")
         _run([*_pip(venv), *locked], checkout)
     _install_project(venv, checkout)
     # Written last: an interrupted build has no stamp and is made again.
     (venv / ".deskbook-lock").write_text(_lock_stamp(checkout))
 
 
-def _install_uv(venv: Path, checkout: Path) -> str:
-    """Install the locked uv into the new environment; return the installer to go on with."""
+def _base_python() -> str:
+    """The Python below the active environment: that one may be the very .venv that is made again."""
+    return str(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def _install_uv(venv: Path, checkout: Path) -> bool:
+    """Install the locked uv into the new environment; say whether there is one for this platform."""
     pin = next(pin for pin in read_pins(checkout / "requirements.lock") if pin.name == "uv")
     with tempfile.TemporaryDirectory() as folder:
         requirement = Path(folder) / "uv.txt"
         requirement.write_text(pin.hashed_requirement + "\n")
-        return "uv" if _try([*_pip(venv), "--require-hashes", "-r", str(requirement)], checkout) else "pip"
+        return _try([*_pip(venv), "--require-hashes", "-r", str(requirement)], checkout)
 
 
 def _install_project(venv: Path, checkout: Path) -> None:

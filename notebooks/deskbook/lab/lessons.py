@@ -1,0 +1,104 @@
+"""Copy the lessons to `my-work/`, so that learning never dirties the checkout.
+
+An unchanged copy follows updates. A changed one is kept, and the new version is laid beside it as
+`NAME.updated.ipynb`. "Changed" means the text of a cell: running a lesson alters only its outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+#: In `my-work/`: for each copy the fingerprint of the lesson that it was made from.
+RECORD = ".deskbook.json"
+
+
+@dataclasses.dataclass
+class Copied:
+    """What a call of `copy_lessons` did, by path relative to `my-work/`."""
+
+    new: list[str] = dataclasses.field(default_factory=list)
+    updated: list[str] = dataclasses.field(default_factory=list)
+    offered: list[str] = dataclasses.field(default_factory=list)
+
+
+def copy_lessons(checkout: Path, work: Path) -> Copied:
+    """Bring `my-work/` up to date with the lessons of the checkout.
+
+    Args:
+        checkout: Top folder of the repository.
+        work: The learner's folder; made if missing.
+
+    Returns:
+        The lessons that were copied, updated, or laid beside a changed copy.
+    """
+    copied = Copied()
+    with _record(work) as record:
+        for lesson in sorted((checkout / "notebooks").glob("*.ipynb")):
+            name = lesson.relative_to(checkout).as_posix()
+            _bring(lesson, work / name, name, record, copied)
+    return copied
+
+
+def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: Copied) -> None:
+    offer = copy.with_suffix(".updated.ipynb")
+    current = fingerprint(lesson)
+    if not copy.exists():
+        copied.new.append(name)
+    elif record.get(name) == current:
+        return
+    elif fingerprint(copy) in (record.get(name), current):
+        copied.updated.append(name)
+    else:
+        _write(lesson, offer)
+        copied.offered.append(offer.relative_to(copy.parents[1]).as_posix())
+        record[name] = current
+        return
+    _write(lesson, copy)
+    record[name] = current
+
+
+def fingerprint(notebook: Path) -> str:
+    """Return a digest of what a person writes in a notebook: its cells' types and texts.
+
+    A file that is not a notebook (half written, merged by hand) counts by its bytes.
+    """
+    content = notebook.read_bytes()
+    try:
+        cells = json.loads(content)["cells"]
+        text = json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells])
+    except (ValueError, KeyError, TypeError):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(source: Path, target: Path) -> None:
+    """Copy through a temporary name: an interrupt leaves the old file or the new one, never half of one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+@contextlib.contextmanager
+def _record(work: Path) -> Iterator[dict[str, str]]:
+    """Read the record, and write it back when the copies are made."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / RECORD
+    with (work / ".deskbook.lock").open("w") as handle:
+        # Two labs started at once would otherwise each see the other's copies as changed by the learner.
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            record: dict[str, str] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            record = {}
+        yield record
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=2, sort_keys=True))
+        partial.replace(path)

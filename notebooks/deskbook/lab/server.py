@@ -1,0 +1,130 @@
+"""Run JupyterLab as a child that ends with its parent, and say where it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from deskbook.processes import die_with_parent
+
+START_PAGE = "notebooks/00_start_here.ipynb"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+_CONFIG = Path(__file__).parent / "jupyter_config"
+
+
+class LabError(Exception):
+    """JupyterLab did not start; the text says why and what to do."""
+
+
+@contextlib.contextmanager
+def jupyterlab(work: Path, *, ip: str, port: int | None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run JupyterLab on a folder; yield the address of the start page (with its token) and the process.
+
+    Args:
+        work: Root folder of the file browser.
+        ip: Address to listen on.
+        port: Port to listen on; None takes 8888 or the next free one.
+
+    Raises:
+        LabError: The port is taken, or the server ended before it answered.
+    """
+    with tempfile.TemporaryDirectory(prefix="deskbook-lab-") as folder:
+        runtime = Path(folder)
+        log = runtime / "jupyterlab.log"
+        token = secrets.token_urlsafe(24)
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                _command(work, ip, port),
+                env=_environment(runtime, token),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C reaches us alone: Jupyter would ask "Shut down?"
+                preexec_fn=die_with_parent,
+            )
+        try:
+            address = _wait_until_ready(server, runtime, log)
+            yield f"{address}lab/tree/{START_PAGE}?token={token}", server
+        finally:
+            _stop(server)
+
+
+def _command(work: Path, ip: str, port: int | None) -> list[str]:
+    options = [
+        f"--ServerApp.root_dir={work}",
+        f"--ServerApp.ip={ip}",
+        f"--LabApp.default_url=/lab/tree/{START_PAGE}",
+        "--ServerApp.open_browser=False",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--ServerApp.allow_root={os.geteuid() == 0}",
+    ]
+    if port is not None:
+        options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    return [sys.executable, "-m", "jupyterlab", *options]
+
+
+def _environment(runtime: Path, token: str) -> dict[str, str]:
+    paths = [str(_CONFIG), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    return os.environ | {
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths)),
+        # Connection files of kernels go away with the lab.
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        # A kernelspec `python3` in the home folder must not win over this environment's.
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        # By environment, not by argument: arguments are visible to every user of the machine.
+        "JUPYTER_TOKEN": token,
+    }
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise LabError(_why_it_ended(log))
+        for record in runtime.glob(f"jpserver-{server.pid}.json"):
+            with contextlib.suppress(ValueError, urllib.error.URLError):
+                address = str(json.loads(record.read_text())["url"])
+                urllib.request.urlopen(f"{address}api", timeout=2).close()  # noqa: S310 - our own server
+                return address
+        time.sleep(0.05)
+    raise LabError(f"JupyterLab did not answer within {START_TIMEOUT_S:.0f} s. Its last words: {_tail(log)}")
+
+
+def _why_it_ended(log: Path) -> str:
+    text = log.read_text(errors="replace")
+    if "already in use" in text:
+        return "The port is taken by another program. Choose another with `--port`, or leave it out."
+    return f"JupyterLab ended before it answered. Its last words: {_tail(log)}"
+
+
+def _tail(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join(["", *lines[-12:]])
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end its kernels and itself; a second Ctrl-C must not leave them behind."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        server.terminate()
+        try:
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()  # its kernels notice that their parent is gone
+            server.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
