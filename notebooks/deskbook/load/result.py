@@ -1,0 +1,125 @@
+"""What a load run measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hdrh.histogram import HdrHistogram
+
+from deskbook.load.errors import LoadError
+
+#: Range and precision of the latency histogram: one microsecond to one hour, three significant digits.
+LONGEST_US = 3_600_000_000
+SIGNIFICANT_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class RequestTimes:
+    """When one request was due, sent and done, in seconds of `time.monotonic()`.
+
+    All processes of a machine share that clock. `outcome` is the status of the answer, or the kind of error:
+    refused, timeout, reset, not HTTP.
+    """
+
+    due_s: float
+    sent_s: float
+    done_s: float
+    outcome: int | str
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the moment the request was due to the end of its answer."""
+        return self.done_s - self.due_s
+
+
+class LoadResult:
+    """The requests of one workload, in the order in which they ended.
+
+    A latency runs from the moment the request was due. Requests that timed out count with the time they
+    waited: leaving out the slowest would flatter every percentile. Refused and reset connections have no
+    latency; they are counted in `errors`.
+
+    The repr names counts and no times, so that the output of a notebook cell is the same in every run.
+
+    Attributes:
+        name: method and path.
+        timeline: the times of every request.
+        statuses: number of answers by status.
+        errors: number of requests without an answer by kind.
+        ended_by: "requests" or "seconds", the limit that ended the run.
+        generator_lag_s: how late the generator itself was at worst with an open loop's request. Where this
+            is not far below the latencies, the generator is part of what you measured.
+    """
+
+    def __init__(
+        self, name: str, timeline: Sequence[RequestTimes], ended_by: str, generator_lag_s: float
+    ) -> None:
+        self.name = name
+        self.timeline = tuple(timeline)
+        self.ended_by = ended_by
+        self.generator_lag_s = generator_lag_s
+        outcomes = Counter(times.outcome for times in self.timeline)
+        self.statuses = {
+            status: outcomes[status] for status in sorted(o for o in outcomes if isinstance(o, int))
+        }
+        self.errors = {kind: outcomes[kind] for kind in sorted(o for o in outcomes if isinstance(o, str))}
+
+    @property
+    def requests(self) -> int:
+        """The number of requests, answered or not."""
+        return len(self.timeline)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first request to the end of the last answer."""
+        if not self.timeline:
+            return 0.0
+        return max(times.done_s for times in self.timeline) - min(times.due_s for times in self.timeline)
+
+    @property
+    def rate_per_s(self) -> float:
+        """Answers a second."""
+        return sum(self.statuses.values()) / self.duration_s if self.timeline else 0.0
+
+    @cached_property
+    def latencies_s(self) -> tuple[float, ...]:
+        """The latency of every request that was answered or timed out."""
+        counted = (
+            times for times in self.timeline if isinstance(times.outcome, int) or times.outcome == "timeout"
+        )
+        return tuple(times.latency_s for times in counted)
+
+    @cached_property
+    def histogram(self) -> HdrHistogram:
+        """The latencies in microseconds as an HdrHistogram, for everything that is not offered here."""
+        histogram = HdrHistogram(1, LONGEST_US, SIGNIFICANT_DIGITS)
+        for latency_s in self.latencies_s:
+            histogram.record_value(max(1, round(latency_s * 1_000_000)))
+        return histogram
+
+    def percentile_s(self, percentile: float) -> float:
+        """Return the latency in seconds that `percentile` percent of the requests did not exceed.
+
+        Raises:
+            LoadError: no request has a latency.
+        """
+        if not self.latencies_s:
+            raise LoadError(f"{self.name} has no latency to show: {self!r}.")
+        return float(self.histogram.get_value_at_percentile(percentile)) / 1_000_000
+
+    def report(self) -> str:
+        """Return the figures for a terminal. Not for a notebook cell: they differ from run to run."""
+        if not self.latencies_s:
+            return repr(self)
+        latencies = "  ".join(f"p{p:g} {self.percentile_s(p) * 1000:.2f}" for p in (50, 90, 99, 99.9, 100))
+        return f"{self!r}\n  {self.rate_per_s:.0f} requests/s, latency in ms: {latencies}"
+
+    def __repr__(self) -> str:
+        answers = ", ".join(f"{count} answered {status}" for status, count in self.statuses.items())
+        failures = ", ".join(f"{count} {kind}" for kind, count in self.errors.items())
+        if self.ended_by == "seconds" and not self.errors and len(self.statuses) == 1:
+            answers = f"all answered {next(iter(self.statuses))}, ended by the time limit"
+        return f"<{self.name}: {answers or 'no answer'}; {failures or 'no errors'}>"
