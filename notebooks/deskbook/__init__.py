@@ -1,1 +1,15 @@
-"""The toolkit of the FastAPI Deskbook: what notebooks, exercises and the command line import."""
+"""The toolkit of the FastAPI Deskbook: what notebooks, exercises and the command line import.
+
+A lesson starts with `%load_ext deskbook`, which turns on its checks in the running kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Turn on what a lesson needs in the running kernel; called by `%load_ext deskbook`."""
+    from .authoring import hook
+
+    hook.load_ipython_extension(shell)

@@ -1,0 +1,164 @@
+"""Execute a notebook from a fresh kernel and store what it printed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, kernel_environment, kernel_manager
+from .markers import nbval_options
+from .normalise import normalise, normalise_output
+from .notebook_file import NotebookFileError, read_notebook, write_notebook
+
+
+class CellFailedError(Exception):
+    """A cell failed, took too long, or did not fail although it says it does; the file was not changed."""
+
+
+class KernelStartError(RuntimeError):
+    """The Python kernel could not be started."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run of one notebook did.
+
+    Attributes:
+        path: The notebook.
+        cells: Number of executed code cells.
+        changed: Whether the file has new contents.
+    """
+
+    path: Path
+    cells: int
+    changed: bool
+
+
+def run_notebook(
+    path: Path, timeout_s: float = CELL_TIMEOUT_S, on_cell: Callable[[int, int], None] | None = None
+) -> RunResult:
+    """Execute a notebook and store its outputs, with counts 1 to n, in the committed form.
+
+    Args:
+        path: The notebook; its kernel works in the folder of the notebook, as under nbval.
+        timeout_s: Longest time for one cell, in seconds.
+        on_cell: Called before each code cell with its number, from 1, and the number of code cells.
+
+    Raises:
+        CellFailedError: If a cell fails; the file stays as it was.
+        NotebookFileError: If the file is no notebook.
+    """
+    notebook = executed(read_notebook(path), path.resolve().parent, timeout_s, on_cell)
+    before = path.read_bytes()
+    write_notebook(path, notebook)
+    return RunResult(path, cells=len(_code_cells(notebook)), changed=path.read_bytes() != before)
+
+
+def executed(
+    notebook: dict[str, Any],
+    folder: Path,
+    timeout_s: float = CELL_TIMEOUT_S,
+    on_cell: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Return a copy of the notebook with fresh outputs, in the committed form."""
+    import nbformat
+
+    node = nbformat.from_dict(copy.deepcopy(notebook))
+    try:
+        nbformat.validate(node)
+    except nbformat.ValidationError as error:
+        raise NotebookFileError(f"The notebook breaks the format: {str(error).splitlines()[0]}") from None
+    _execute(node, folder, timeout_s, on_cell)
+    normalise(node)
+    return dict(node)
+
+
+def _execute(node: Any, folder: Path, timeout_s: float, on_cell: Callable[[int, int], None] | None) -> None:
+    """Run every code cell in one new kernel."""
+    from nbclient import NotebookClient
+
+    cells = _code_cells(node)
+    client = NotebookClient(
+        node,
+        km=kernel_manager(),
+        timeout=timeout_s,
+        startup_timeout=STARTUP_TIMEOUT_S,
+        interrupt_on_timeout=False,
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    with kernel_environment() as variables, _kernel_of(client, variables):
+        for number, (index, cell) in enumerate(cells, start=1):
+            if on_cell is not None:
+                on_cell(number, len(cells))
+            _execute_cell(client, cell, index, timeout_s)
+
+
+@contextlib.contextmanager
+def _kernel_of(client: Any, variables: dict[str, str]) -> Iterator[None]:
+    """Start the kernel of the client and end it, also when a cell hangs."""
+    with tempfile.TemporaryFile("w+") as log:
+        try:
+            client.start_new_kernel(env=variables, stdout=log, stderr=log)
+            client.start_new_kernel_client()
+        except RuntimeError as error:
+            log.seek(0)
+            last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+            raise KernelStartError(f"The kernel did not start: {error}. Its last words: {last}") from None
+        try:
+            yield
+        finally:
+            client._cleanup_kernel()
+
+
+def _execute_cell(client: Any, cell: Any, index: int, timeout_s: float) -> None:
+    """Run one cell; its failure must be announced by its tag, and an announced failure must come."""
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    expects_error = nbval_options(cell, cell.source)["check_exception"]
+    tags = cell.metadata.get("tags")
+    if expects_error:  # nbclient knows the tag only
+        cell.metadata["tags"] = [*(tags or []), "raises-exception"]
+    try:
+        client.execute_cell(cell, index)
+    except CellExecutionError as error:
+        raise CellFailedError(_shown(cell, index, f"{error.ename}: {error.evalue}", _printed(cell))) from None
+    except CellTimeoutError:
+        raise CellFailedError(_shown(cell, index, f"It took longer than {timeout_s:g} s.")) from None
+    except DeadKernelError:
+        raise CellFailedError(
+            _shown(cell, index, "The kernel died: out of memory, or a crash in C code.")
+        ) from None
+    finally:
+        if expects_error:
+            cell.metadata["tags"] = tags or []
+    raised = any(output["output_type"] == "error" for output in cell.outputs)
+    if expects_error and not raised:
+        raise CellFailedError(_shown(cell, index, "It says that it raises an exception, but it raised none."))
+
+
+def _shown(cell: Any, index: int, what: str, detail: str = "") -> str:
+    """Show the failing cell and what happened."""
+    source = "\n".join(f"    {line}" for line in cell.source.splitlines())
+    return "\n\n".join(part for part in (f"Cell {index + 1} failed:", source, what, detail.rstrip()) if part)
+
+
+def _printed(cell: Any) -> str:
+    """Return what the cell printed before and when it failed."""
+    parts = []
+    for output in map(normalise_output, cell.outputs):
+        if output["output_type"] == "stream":
+            parts.append(output["text"].rstrip())
+        elif output["output_type"] == "error":
+            parts.append("\n".join(output["traceback"]))
+    return "\n\n".join(parts)
+
+
+def _code_cells(notebook: Any) -> list[tuple[int, Any]]:
+    return [(index, cell) for index, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
