@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from deskbook.processes import die_with_parent
+from deskbook.services.processes import end_with_parent
 
 START_PAGE = "notebooks/00_start_here.ipynb"
 START_TIMEOUT_S = 60.0
@@ -52,7 +52,7 @@ def jupyterlab(work: Path, *, ip: str, port: int | None) -> Iterator[tuple[str, 
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches us alone: Jupyter would ask "Shut down?"
-                preexec_fn=die_with_parent,
+                preexec_fn=end_with_parent(signal.SIGTERM),
             )
         try:
             address = _wait_until_ready(server, runtime, log)
