@@ -14,19 +14,6 @@ from pathlib import Path
 
 from deskbook.checkout import root
 
-#: Parts of the course by the first digit of a lesson's number.
-PARTS = {
-    "0": "Start",
-    "1": "Async",
-    "2": "Contracts and validation",
-    "3": "Caching",
-    "4": "Races",
-    "5": "Memory and speed",
-    "6": "Production",
-    "9": "Reference",
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class Lesson:
     """One notebook of the course.
@@ -34,6 +21,7 @@ class Lesson:
     Attributes:
         name: File name without ending, for example `11_keep_the_event_loop_free`.
         title: Its first heading.
+        part: Part of the course, for example `1 Async`.
         minutes: Honest reading time in minutes.
         topics: What it owes to the curriculum.
         patterns: Names of the pattern files it shows.
@@ -42,15 +30,11 @@ class Lesson:
 
     name: str
     title: str
+    part: str
     minutes: int
     topics: tuple[str, ...]
     patterns: tuple[str, ...]
     exercises: tuple[str, ...]
-
-    @property
-    def part(self) -> str:
-        """Name of the part of the course that the lesson belongs to."""
-        return PARTS[self.name[0]]
 
 
 def read_lesson(path: Path) -> Lesson:
@@ -64,7 +48,7 @@ def read_lesson(path: Path) -> Lesson:
     markdown = (line for cell in notebook["cells"] for line in "".join(cell["source"]).splitlines())
     title = next(line.removeprefix("# ") for line in markdown if line.startswith("# "))
     lists = {key: tuple(facts.get(key, ())) for key in ("topics", "patterns", "exercises")}
-    return Lesson(path.stem, title, int(facts["minutes"]), **lists)
+    return Lesson(path.stem, title, facts["part"], int(facts["minutes"]), **lists)
 
 
 def lessons(folder: Path | None = None) -> list[Lesson]:
