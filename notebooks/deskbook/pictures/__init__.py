@@ -1,0 +1,16 @@
+"""The pictures of the course, one function a picture.
+
+Each function takes plain numbers and a `finding`, the one sentence that the picture is there to show. The
+finding is its title and part of its text alternative; whoever writes it asserts it in the same cell.
+
+    timeline([Row("GET /quotes/ACME", [Span(0.0, 0.4, "blocked")])], "One report stops every quote.")
+    histogram({"with reports": slow.latencies_s, "alone": fast.latencies_s}, "Reports slow every quote.")
+    gauge({"loop lag": samples}, "The gauge jumps at each report.", y_label="lag (s)")
+"""
+
+from deskbook.pictures.gauge import gauge
+from deskbook.pictures.histogram import histogram
+from deskbook.pictures.picture import Picture
+from deskbook.pictures.timeline import Row, Span, timeline
+
+__all__ = ["Picture", "Row", "Span", "gauge", "histogram", "timeline"]

@@ -1,0 +1,146 @@
+"""Pictures are the same bytes for the same data, say in words what they show, and touch nothing global."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from deskbook.pictures import Picture, Row, Span, gauge, histogram, timeline
+from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from PIL import Image
+
+ROWS = [
+    Row("GET /reports/daily", [Span(10.0, 10.4, "running"), Span(10.4, 10.5, "waiting")]),
+    Row("GET /quotes/ACME", [Span(10.1, 10.4, "blocked"), Span(10.4, 10.401, "running")]),
+    Row("GET /quotes/ACME", [Span(10.2, 10.401, "blocked"), Span(10.401, 10.402, "running")]),
+]
+SLOW = [0.001 * (1 + number % 7) for number in range(90)] + [0.3] * 10
+FAST = [0.001 * (1 + number % 7) for number in range(100)]
+LAG = [(5.0 + number / 10, 0.3 if number == 5 else 0.001) for number in range(12)]
+
+DRAWINGS: dict[str, Callable[[], Picture]] = {
+    "timeline": lambda: timeline(ROWS, "A report stops every quote."),
+    "histogram": lambda: histogram({"with reports": SLOW, "alone": FAST}, "Reports slow every quote."),
+    "gauge": lambda: gauge(
+        {"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1, events={5.4: "report"}
+    ),
+}
+drawings = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
+
+
+def pixels(picture: Picture) -> Any:
+    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+
+
+@drawings
+def test_the_same_data_gives_the_same_bytes_whatever_the_reader_has_set(name: str) -> None:
+    with mpl.rc_context(
+        {"font.size": 40, "savefig.dpi": 30, "axes.facecolor": "black", "hatch.linewidth": 9}
+    ):
+        assert draw().png == first.png
+
+
+def test_pictures_leave_no_trace_in_pyplot_or_the_settings() -> None:
+    before = dict(mpl.rcParams)
+    DRAWINGS["timeline"]()
+    assert dict(mpl.rcParams) == before
+    code = "import deskbook.pictures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@drawings
+def test_a_picture_is_an_opaque_white_card(name: str) -> None:
+    image = Image.open(io.BytesIO(drawn(name).png))
+    assert image.convert("RGBA").getextrema()[3] == (255, 255)
+    corners = [(0, 0), (image.width - 1, 0), (0, image.height - 1), (image.width - 1, image.height - 1)]
+    assert {image.convert("RGB").getpixel(corner) for corner in corners} == {(255, 255, 255)}
+
+
+@drawings
+def test_nothing_touches_the_edge_of_the_card(name: str) -> None:
+    """A legend or label that is cut off has ink on the outermost pixels."""
+    shown = pixels(drawn(name))
+    for edge in (shown[:6], shown[-6:], shown[:, :6], shown[:, -6:]):
+        assert edge.min() == 255
+
+
+def test_the_text_says_what_the_picture_shows_and_names_no_measured_number() -> None:
+    assert {name: drawn(name).alt for name in DRAWINGS} == {
+        "timeline": "Timeline of 1 GET /reports/daily, 2 GET /quotes/ACME. A report stops every quote.",
+        "histogram": "Latency histogram of 2 runs: with reports, alone. Reports slow every quote.",
+        "gauge": "lag over time. The gauge jumps.",
+    }
+
+
+def test_a_notebook_gets_the_png_and_the_sentence_twice() -> None:
+    InteractiveShell.instance()
+    picture = drawn("timeline")
+    with capture_output() as captured:
+        picture._ipython_display_()
+    shown, caption = captured.outputs
+    assert set(shown.data) == {"image/png", "text/plain"}
+    assert shown.data["text/plain"] == picture.alt
+    assert shown.metadata["image/png"]["alt"] == picture.alt
+    assert caption.data["text/plain"] == picture.alt
+    assert "jp-sr-only" in caption.data["text/html"]
+
+
+def test_saving_writes_the_same_bytes(tmp_path: Any) -> None:
+    picture = drawn("gauge")
+    picture.save(tmp_path / "gauge.png")
+    assert (tmp_path / "gauge.png").read_bytes() == picture.png
+
+
+def lightness(colour: str) -> float:
+    """CIE L* of a colour, 0 to 100: what is left of it in a grey print."""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+@pytest.mark.parametrize("looks", [list(STATES.values()), list(RUNS)], ids=["states", "runs"])
+def test_no_two_looks_differ_by_colour_alone(looks: list[Any]) -> None:
+    for place, one in enumerate(looks):
+        for other in looks[place + 1 :]:
+            in_grey = abs(lightness(one.fill) - lightness(other.fill)) > 25
+            assert in_grey or one.hatch != other.hatch
+    assert len({look.line_style for look in RUNS}) == len(RUNS)
+
+
+def test_a_long_finding_is_broken_into_lines_of_about_the_same_length() -> None:
+    finding = "The gauge jumps at each report and stays flat once the report runs in a thread of its own."
+    assert len(finding) > TITLE_CHARACTERS
+    taller = gauge({"lag": LAG}, finding, y_label="lag (s)")
+    assert taller.alt.endswith(finding)
+    for edge in (pixels(taller)[:6], pixels(taller)[:, -6:]):
+        assert edge.min() == 255
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: timeline([], "Nothing."),
+        lambda: timeline([Row("GET /", [])], "Nothing."),
+        lambda: histogram({}, "Nothing."),
+        lambda: histogram({"empty": []}, "Nothing."),
+        lambda: histogram({name: [1.0] for name in "abcd"}, "Too many."),
+        lambda: gauge({"empty": []}, "Nothing.", y_label="s"),
+    ],
+)
+def test_nothing_to_draw_is_an_error(draw: Callable[[], Picture]) -> None:
+    with pytest.raises(ValueError, match=r"at least one|takes one to"):
+        draw()
+
+
+def test_a_single_latency_still_has_a_histogram() -> None:
+    assert histogram({"one": [0.001]}, "One request.").png.startswith(b"\x89PNG")
