@@ -56,3 +56,43 @@ def run(notebooks: tuple[Path, ...], timeout_s: float) -> None:
             except (CellFailedError, KernelStartError, NotebookFileError) as error:
                 raise click.ClickException(f"{path}: {error}\n\nThe file was not changed.") from None
         click.echo(f"{path}: {result.cells} cells, {'new outputs stored' if result.changed else 'unchanged'}")
+
+
+@notebook.command()
+@click.argument("notebooks", nargs=-1, type=NotebookPath)
+@click.option(
+    "--explain", "rule_name", metavar="RULE", help="Say why a rule exists and what to do; `all` for each."
+)
+def lint(notebooks: tuple[Path, ...], rule_name: str | None) -> None:
+    """Check notebooks against the rules of the course.
+
+    Without a name, all lessons are checked. Exit code 1 if a rule is broken.
+
+    Example: deskbook notebook lint --explain dropped-task
+    """
+    from .lint import all_rules, lint_notebook
+
+    if rule_name is not None:
+        rules = all_rules()
+        if rule_name != "all" and rule_name not in rules:
+            raise click.ClickException(
+                f"There is no rule {rule_name!r}. The rules: {', '.join(sorted(rules))}."
+            )
+        for each in sorted(rules.values(), key=lambda rule: rule.name):
+            if rule_name in {"all", each.name}:
+                click.echo(f"{each.name}\n  Why: {each.reason}\n  Fix: {each.fix}")
+        return
+    paths = chosen(notebooks)
+    findings = []
+    for path in paths:
+        try:
+            findings += lint_notebook(path)
+        except NotebookFileError as error:
+            raise click.ClickException(str(error)) from None
+    for finding in findings:
+        click.echo(str(finding))
+    for name in dict.fromkeys(finding.rule.name for finding in findings):
+        click.echo(f"  {name}: {all_rules()[name].fix}")
+    if findings:
+        raise click.exceptions.Exit(1)
+    click.echo(f"{len(paths)} notebooks, {len(all_rules())} rules, nothing found.")

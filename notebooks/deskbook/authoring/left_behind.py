@@ -1,7 +1,7 @@
 """What a cell can leave behind, in words: where a task was created, and the errors that report it.
 
-The text of an error (`evalue`) is compared by nbval, so it holds no address, task number, cell number or path.
-The details for the person who looks for the cause are in the rendered traceback, which is not compared.
+The text of an error (`evalue`) is compared by nbval, so it holds no address, task number, cell number or
+path. The details for the person who looks for the cause are in the traceback, which is not compared.
 """
 
 from __future__ import annotations

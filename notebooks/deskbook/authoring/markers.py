@@ -1,7 +1,7 @@
 """What nbval reads in a cell: comment markers and tags.
 
-The tables repeat those of `nbval.plugin`, because importing nbval costs more time than linting forty notebooks;
-a test holds them equal to the installed nbval.
+The tables repeat those of `nbval.plugin`, because importing nbval costs more time than linting forty
+notebooks; a test holds them equal to the installed nbval.
 """
 
 from __future__ import annotations

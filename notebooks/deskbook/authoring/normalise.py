@@ -29,6 +29,7 @@ NOTEBOOK_METADATA = ("deskbook",)
 CELL_METADATA = ("deskbook", "tags", "slideshow", "jupyter", "editable", "deletable")
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _TEXT_TYPES = ("text/", "image/svg+xml")
 
 
@@ -50,12 +51,12 @@ def normalise_output(output: Any) -> dict[str, Any]:
     if kind == "stream":
         return {"output_type": kind, "name": output["name"], "text": sanitize(output["text"])}
     if kind == "error":
-        lines = "\n".join(output["traceback"])
+        tidied = sanitize(without_machine_paths(_COLOURS.sub("", "\n".join(output["traceback"]))))
         return {
             "output_type": kind,
             "ename": output["ename"],
             "evalue": sanitize(output["evalue"]),
-            "traceback": sanitize(without_machine_paths(_COLOURS.sub("", lines))).split("\n"),
+            "traceback": _ADDRESS.sub("0x...", tidied).split("\n"),
         }
     data = {
         mime: sanitize(value) if mime.startswith(_TEXT_TYPES) else value

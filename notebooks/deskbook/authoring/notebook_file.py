@@ -37,7 +37,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
 
 
 def _join_lines(cell: dict[str, Any]) -> None:
-    """Make every multi-line text one string; the format stores a list of lines where a diff shall be readable."""
+    """Make every multi-line text one string; the format also allows a list of lines."""
     cell["source"] = _joined(cell["source"])
     for output in cell.get("outputs", []):
         if "text" in output:

@@ -68,7 +68,7 @@ def executed(
     """Return a copy of the notebook with fresh outputs, in the committed form."""
     import nbformat
 
-    node = nbformat.from_dict(copy.deepcopy(notebook))
+    node: Any = nbformat.from_dict(copy.deepcopy(notebook))  # type: ignore[no-untyped-call]
     try:
         nbformat.validate(node)
     except nbformat.ValidationError as error:
@@ -146,7 +146,8 @@ def _execute_cell(client: Any, cell: Any, index: int, timeout_s: float) -> None:
 def _shown(cell: Any, index: int, what: str, detail: str = "") -> str:
     """Show the failing cell and what happened."""
     source = "\n".join(f"    {line}" for line in cell.source.splitlines())
-    return "\n\n".join(part for part in (f"Cell {index + 1} failed:", source, what, detail.rstrip()) if part)
+    reason = detail if what in detail else f"{what}\n\n{detail}"
+    return f"Cell {index + 1} failed:\n\n{source}\n\n{reason.rstrip()}"
 
 
 def _printed(cell: Any) -> str:

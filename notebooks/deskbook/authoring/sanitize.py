@@ -1,8 +1,8 @@
 """The few places where an output may differ from run to run without being wrong.
 
-The file `nbval_sanitize.cfg` is used three times with the same meaning: nbval replaces the matches before it
-compares, `deskbook notebook run` stores outputs with the replacement already made, and the output-mutation run
-shows when a pattern is so wide that it hides a changed output.
+The file `nbval_sanitize.cfg` is used three times with the same meaning: nbval replaces the matches before
+it compares, `deskbook notebook run` stores outputs with the replacement already made, and the
+output-mutation run shows when a pattern is so wide that it hides a changed output.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The rules of `deskbook notebook lint`, grouped by what they look at."""
