@@ -1,0 +1,1 @@
+"""The cash ledger: double entry, Decimal from wire to row."""

@@ -1,0 +1,155 @@
+"""What the ledger does. Each method of the service is one unit of work, committed before it returns.
+
+So a client that reads "201" reads the truth. A commit in a dependency after `yield` comes after the reply
+(since FastAPI 0.118): the client would get 201 for money that a failing commit never booked.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from reference_app.accounts.models import OUTSIDE_WORLD, Account, LedgerEntry, TransactionKind
+from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
+from reference_app.accounts.repository import AccountRepository
+from reference_app.infra.database import Sessions
+from reference_app.infra.paging import cut
+from reference_app.patterns.money import round_money
+
+
+class AccountService:
+    """Opens accounts and moves money.
+
+    Args:
+        sessions: The session factory of the app.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def open(self, name: str) -> Account:
+        """Open an empty cash account."""
+        async with self._sessions.begin() as session:
+            return await AccountRepository(session).add(name)
+
+    async def account(self, account_id: uuid.UUID) -> Account:
+        """Return one cash account.
+
+        Raises:
+            AccountNotFound: No cash account has this id.
+        """
+        async with self._sessions() as session:
+            return await _find(AccountRepository(session), account_id)
+
+    async def deposit(self, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
+        """Move money from the outside world to the account.
+
+        Args:
+            account_id: Of a cash account.
+            amount: Above zero, in dollars and cents.
+
+        Raises:
+            AccountNotFound: No cash account has this id.
+            BalanceTooLarge: The ledger cannot hold the new balance.
+        """
+        return await self._move(TransactionKind.DEPOSIT, account_id, amount)
+
+    async def withdraw(self, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
+        """Move money from the account to the outside world.
+
+        Args:
+            account_id: Of a cash account.
+            amount: Above zero, in dollars and cents.
+
+        Raises:
+            AccountNotFound: No cash account has this id.
+            InsufficientFunds: The balance does not cover the amount.
+        """
+        return await self._move(TransactionKind.WITHDRAWAL, account_id, -amount)
+
+    async def entries(
+        self, account_id: uuid.UUID, after_id: int | None, page_size: int
+    ) -> tuple[Sequence[LedgerEntry], bool]:
+        """Return a page of the entries of an account, oldest first, and whether more follow.
+
+        Raises:
+            AccountNotFound: No cash account has this id.
+        """
+        async with self._sessions() as session:
+            repository = AccountRepository(session)
+            await _find(repository, account_id)
+            return cut(await repository.entries(account_id, after_id, page_size + 1), page_size)
+
+    async def entry(self, account_id: uuid.UUID, entry_id: int) -> LedgerEntry:
+        """Return one entry of an account.
+
+        Raises:
+            AccountNotFound: No cash account has this id.
+            EntryNotFound: The account has no such entry.
+        """
+        async with self._sessions() as session:
+            repository = AccountRepository(session)
+            await _find(repository, account_id)
+            entry = await repository.entry(account_id, entry_id)
+        if entry is None:
+            raise EntryNotFound
+        return entry
+
+    async def _move(self, kind: TransactionKind, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
+        if account_id == OUTSIDE_WORLD:
+            raise _not_found()
+        async with self._sessions.begin() as session:
+            entries = await post(session, kind, {account_id: amount, OUTSIDE_WORLD: -amount})
+        return entries[account_id]
+
+
+async def post(
+    session: AsyncSession, kind: TransactionKind, sides: Mapping[uuid.UUID, Decimal]
+) -> dict[uuid.UUID, LedgerEntry]:
+    """Book one transaction inside the caller's: other nouns move money together with their own rows.
+
+    Args:
+        session: An open unit of work; the caller commits it.
+        kind: Why money moves.
+        sides: What each account gains (or loses, below zero); they sum to zero.
+
+    Raises:
+        AccountNotFound: An account does not exist.
+        InsufficientFunds: A balance would fall below its limit.
+        BalanceTooLarge: A balance would rise above what the ledger can hold.
+    """
+    repository = AccountRepository(session)
+    rows: list[tuple[uuid.UUID, Decimal, Decimal | None]] = []
+    # Always in the same order: two transfers A to B and B to A would else each hold one row lock and wait for
+    # the other's, until PostgreSQL kills one of them (deadlock).
+    for account_id in sorted(sides):
+        amount = sides[account_id]
+        balance = None
+        if account_id != OUTSIDE_WORLD:
+            balance = await repository.change_balance(account_id, amount)
+            if balance is None:
+                raise _refusal(await _find(repository, account_id), amount)
+        rows.append((account_id, amount, balance))
+    entries = await repository.add_transaction(kind, rows)
+    return {entry.account_id: entry for entry in entries}
+
+
+async def _find(repository: AccountRepository, account_id: uuid.UUID) -> Account:
+    account = await repository.cash_account(account_id)
+    if account is None:
+        raise _not_found()
+    return account
+
+
+def _not_found() -> AccountNotFound:
+    return AccountNotFound("Open an account with POST /v1/accounts.")
+
+
+def _refusal(account: Account, amount: Decimal) -> InsufficientFunds | BalanceTooLarge:
+    balance = format(round_money(account.balance or Decimal(0)), "f")
+    if amount > 0:
+        return BalanceTooLarge(balance=balance)
+    return InsufficientFunds("The balance does not cover the amount; nothing was booked.", balance=balance)

@@ -1,0 +1,1 @@
+"""The real prices the desk is fed with, and their loader."""

@@ -1,0 +1,62 @@
+"""The engine and its sessions: one factory, every limit explicit."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from reference_app.settings import Settings, database_url
+
+#: What a service is given: it opens a session for each unit of work and commits before it returns.
+Sessions = async_sessionmaker[AsyncSession]
+
+
+class Base(DeclarativeBase):
+    """The base of all models; the naming convention keeps constraint names the same in every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        }
+    )
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Return an engine; it connects on first use, and whoever creates it disposes of it.
+
+    Args:
+        settings: Pool sizes, timeouts and the URL.
+    """
+    command_timeout_ms = int(settings.database_command_timeout_s * 1000)
+    return create_async_engine(
+        database_url(settings),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        pool_timeout=settings.database_pool_timeout_s,
+        pool_recycle=settings.database_pool_recycle_s,
+        # LIFO lets idle connections reach the recycle age, so a quiet service holds few.
+        pool_use_lifo=True,
+        # Parameters are the clients' data: they stay out of error messages and logs.
+        hide_parameters=True,
+        connect_args={
+            "timeout": settings.database_connect_timeout_s,
+            "command_timeout": settings.database_command_timeout_s,
+            "server_settings": {
+                "application_name": settings.database_application_name,
+                # The server gives up too: without it, a statement whose client is gone runs on.
+                "statement_timeout": str(command_timeout_ms),
+                "lock_timeout": str(int(settings.database_lock_timeout_s * 1000)),
+                "idle_in_transaction_session_timeout": str(2 * command_timeout_ms),
+            },
+        },
+    )
+
+
+def create_sessions(engine: AsyncEngine) -> Sessions:
+    """Return the session factory; objects stay readable after commit, without a hidden reload."""
+    return async_sessionmaker(engine, expire_on_commit=False)

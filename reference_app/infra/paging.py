@@ -1,0 +1,77 @@
+"""Keyset pages: each starts after the last key of the one before, so page 10,000 costs what page 1 costs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+
+from reference_app.patterns.problem_details import Problem
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+
+MAX_PAGE_SIZE = 1000
+
+PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="How many items at most.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=200, description="`next_cursor` of the page before; leave it out for the first page."),
+]
+
+
+class InvalidCursor(Problem):
+    """The cursor did not come from this service."""
+
+    type, title, status = "/problems/invalid-cursor", "The cursor is not valid", 400
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list and the way to the next."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(
+        description="Pass it as `cursor` for the next page; null on the last page."
+    )
+
+
+def encode_cursor(key: object) -> str:
+    """Return an opaque token for the last key of a page; clients must not build one themselves."""
+    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """Return the key inside a token.
+
+    Raises:
+        InvalidCursor: The token is not one of `encode_cursor`.
+    """
+    try:
+        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError, ValueError):
+        raise invalid_cursor() from None
+    if encode_cursor(key) != cursor:
+        raise invalid_cursor()
+    return key
+
+
+def invalid_cursor() -> InvalidCursor:
+    """Return the problem for a token whose key does not parse."""
+    return InvalidCursor("Pass `next_cursor` of the page before unchanged, or leave `cursor` out.")
+
+
+def cut(rows: Sequence[Row], page_size: int) -> tuple[Sequence[Row], bool]:
+    """Split `page_size + 1` rows into the page and whether more follow: no COUNT is needed."""
+    return rows[:page_size], len(rows) > page_size
+
+
+def link_next(request: Request[Any], response: Response, cursor: str | None) -> None:
+    """Add `Link: <...>; rel="next"` (RFC 8288); relative, so that it is right behind every proxy."""
+    if cursor is not None:
+        query = urlencode({**request.query_params, "cursor": cursor})
+        response.headers["Link"] = f'<?{query}>; rel="next"'

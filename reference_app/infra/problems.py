@@ -1,0 +1,66 @@
+"""The problems that any route may answer with, and the one place where database errors become one."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from reference_app.patterns.problem_details import InvalidRequest, Problem, documented, install, of_status
+
+logger = logging.getLogger(__name__)
+
+#: SQLSTATE classes and codes after which the same request may succeed: connection lost (08), not enough
+#: resources (53), shut down or cancelled (57), serialization failure, deadlock, lock not available.
+#: https://www.postgresql.org/docs/current/errcodes-appendix.html
+RETRYABLE = ("08", "53", "57", "40001", "40P01", "55P03")
+
+
+class ServiceUnavailable(Problem):
+    """The database did not answer in time; read before you repeat a write: it may have been booked."""
+
+    type, title, status = "/problems/service-unavailable", "The service is not available now", 503
+
+
+class ContentTooLarge(Problem):
+    """The body is larger than the service accepts."""
+
+    title, status = "Content Too Large", 413
+
+
+class InternalError(Problem):
+    """A fault of the service, which its log explains."""
+
+
+#: For `responses=`: what every route under /v1 may answer.
+COMMON_RESPONSES = documented(InvalidRequest, ContentTooLarge, InternalError, ServiceUnavailable)
+
+
+def install_problems(app: FastAPI, retry_after_s: int) -> None:
+    """Answer every error of the app as a problem.
+
+    Args:
+        app: The app under construction.
+        retry_after_s: When clients shall try again after a 503.
+    """
+    install(app)
+
+    async def unavailable_or_fault(request: Request, error: Exception) -> JSONResponse:
+        if _is_retryable(error):
+            logger.warning("%s %s: %s", request.method, request.url.path, type(error).__name__)
+            return ServiceUnavailable(headers={"Retry-After": str(retry_after_s)}).response()
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return of_status(500).response()
+
+    for kind in (DBAPIError, PoolTimeoutError, TimeoutError, ConnectionError):
+        app.add_exception_handler(kind, unavailable_or_fault)
+
+
+def _is_retryable(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or state.startswith(RETRYABLE)
+    return True

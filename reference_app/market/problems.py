@@ -1,0 +1,17 @@
+"""What the market can refuse."""
+
+from __future__ import annotations
+
+from reference_app.patterns.problem_details import Problem
+
+
+class InstrumentNotFound(Problem):
+    """No instrument has this symbol."""
+
+    type, title, status = "/problems/instrument-not-found", "Instrument not found", 404
+
+
+class NoQuote(Problem):
+    """The instrument has no price yet."""
+
+    type, title, status = "/problems/no-quote", "The instrument has no price yet", 404

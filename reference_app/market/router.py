@@ -1,0 +1,91 @@
+"""The market over HTTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from reference_app.infra.paging import (
+    Cursor,
+    InvalidCursor,
+    Page,
+    PageSize,
+    decode_cursor,
+    encode_cursor,
+    invalid_cursor,
+    link_next,
+)
+from reference_app.infra.state import AppRequest
+from reference_app.market.problems import InstrumentNotFound, NoQuote
+from reference_app.market.schemas import CandleOut, InstrumentOut, IsoDate, QuoteOut, Symbol
+from reference_app.market.service import MarketService
+from reference_app.patterns.problem_details import InvalidRequest, documented
+
+router = APIRouter(prefix="/instruments", tags=["market"])
+
+
+# async, though it awaits nothing: FastAPI runs a plain function in a thread, which costs more than the call.
+async def market_service(request: AppRequest) -> MarketService:
+    """Return the service of this app."""
+    return MarketService(request.state["sessions"])
+
+
+Market = Annotated[MarketService, Depends(market_service)]
+
+
+@router.get("", responses=documented(InvalidCursor))
+async def list_instruments(
+    request: AppRequest, response: Response, market: Market, limit: PageSize = 100, cursor: Cursor = None
+) -> Page[InstrumentOut]:
+    """List the instruments by symbol."""
+    after = decode_cursor(cursor) if cursor else None
+    rows, more = await market.instruments(after, limit)
+    next_cursor = encode_cursor(rows[-1].symbol) if more else None
+    link_next(request, response, next_cursor)
+    return Page(items=[InstrumentOut.model_validate(row) for row in rows], next_cursor=next_cursor)
+
+
+@router.get("/{symbol}", responses=documented(InstrumentNotFound))
+async def read_instrument(symbol: Symbol, market: Market) -> InstrumentOut:
+    """Return one instrument."""
+    return InstrumentOut.model_validate(await market.instrument(symbol))
+
+
+@router.get("/{symbol}/candles", responses=documented(InstrumentNotFound, InvalidCursor))
+async def list_candles(
+    request: AppRequest,
+    response: Response,
+    market: Market,
+    symbol: Symbol,
+    start: Annotated[IsoDate | None, Query(description="First day, included.")] = None,
+    end: Annotated[IsoDate | None, Query(description="Last day, included.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> Page[CandleOut]:
+    """List the daily candles of an instrument, oldest first."""
+    if start and end and start > end:
+        raise InvalidRequest(
+            errors=[{"in": "query", "pointer": "/start", "detail": "start must not be after end"}]
+        )
+    rows, more = await market.candles(symbol, start, end, _day(cursor), limit)
+    next_cursor = encode_cursor(rows[-1].date) if more else None
+    link_next(request, response, next_cursor)
+    return Page(items=[CandleOut.model_validate(row) for row in rows], next_cursor=next_cursor)
+
+
+@router.get("/{symbol}/quote", responses=documented(InstrumentNotFound, NoQuote))
+async def read_quote(symbol: Symbol, market: Market) -> QuoteOut:
+    """Return the newest price of an instrument: its last known close."""
+    candle = await market.last_candle(symbol)
+    return QuoteOut(symbol=symbol, price=candle.close, as_of=candle.date)
+
+
+def _day(cursor: str | None) -> dt.date | None:
+    if cursor is None:
+        return None
+    try:
+        return dt.date.fromisoformat(decode_cursor(cursor))
+    except ValueError:
+        raise invalid_cursor() from None

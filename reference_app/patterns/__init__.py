@@ -1,0 +1,1 @@
+"""Patterns to copy: one file an idea, each stands alone."""

@@ -1,0 +1,166 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["fastapi>=0.128"]
+# ///
+"""Every error of a FastAPI service as `application/problem+json`, and none of them repeats the input.
+
+Use it in any HTTP API: clients parse one shape and branch on `type`, which is stable while texts change.
+FastAPI's own 422 body contains the rejected input, so a password that is too short comes back in the reply
+and in every log on its way; 413 and 500 come as plain text.
+
+Do not use it where another error format is agreed (GraphQL, JSON:API, gRPC).
+
+Limits: an error after the first body byte cannot become a problem. Messages of your own validators are sent
+as they are, so they must not contain the value. Give `max_body_size` to routers and not to the app, whose 413
+is made outside of all middleware. Library to reach for instead: `fastapi-problem`.
+
+Example:
+    >>> class OutOfCredit(Problem):
+    ...     type, title, status = "/problems/out-of-credit", "Out of credit", 409
+    >>> app = FastAPI(responses=documented(OutOfCredit))
+    >>> install(app)
+    >>> OutOfCredit(balance="30.00").response().body.decode()
+    '{"type":"/problems/out-of-credit","title":"Out of credit","status":409,"balance":"30.00"}'
+
+Source: RFC 9457, Problem Details for HTTP APIs; RFC 6901 for the pointers in `errors`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MEDIA_TYPE = "application/problem+json"
+
+#: RFC 9110 renamed them; the standard library follows in Python 3.13, and titles must not change with it.
+RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+logger = logging.getLogger(__name__)
+
+
+class ProblemDetails(BaseModel, extra="allow"):
+    """The body of every error (RFC 9457); single problems add members of their own."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+
+
+class Problem(Exception):
+    """Base of the errors that a client may see; a subclass sets `type`, `title` and `status`.
+
+    Args:
+        detail: One sentence for the reader of the reply; never a secret, never the rejected input.
+        headers: Response headers, such as Retry-After.
+        members: Further members of the body, in JSON types.
+    """
+
+    type: str = "about:blank"
+    title: str = "Internal Server Error"
+    status: int = 500
+
+    def __init__(self, detail: str = "", headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail, self.headers, self.members = detail, headers, members
+
+    def response(self) -> JSONResponse:
+        """Return the reply for this problem."""
+        body = {"type": self.type, "title": self.title, "status": self.status}
+        detail = {"detail": self.detail} if self.detail else {}
+        return JSONResponse(body | detail | self.members, self.status, self.headers, MEDIA_TYPE)
+
+
+class InvalidRequest(Problem):
+    """The request does not fit its schema; `errors` says where and why."""
+
+    type, title, status = "/problems/invalid-request", "The request is not valid", 422
+
+
+def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
+    """Return a problem of type about:blank, where the status says it all (RFC 9457 section 4.2.1)."""
+    title = RENAMED.get(status) or HTTPStatus(status).phrase
+    problem = Problem("" if detail == title else detail, headers)
+    problem.title, problem.status = title, status
+    return problem
+
+
+def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of a route or router that can raise these problems."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in problems:
+        content = {"schema": ProblemDetails.model_json_schema(), "examples": {}}
+        entry = responses.setdefault(problem.status, {"description": "", "content": {MEDIA_TYPE: content}})
+        entry["description"] += f"{problem.title}. "
+        body = {"type": problem.type, "title": problem.title, "status": problem.status}
+        entry["content"][MEDIA_TYPE]["examples"][problem.__name__] = {"value": body}
+    return responses
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer every error as a problem; add CORS after this, so that it wraps the errors too."""
+    for kind in (Problem, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _reply)
+    app.add_middleware(ProblemMiddleware)
+
+
+async def _reply(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, HTTPException):
+        error = of_status(error.status_code, str(error.detail), error.headers)
+    elif isinstance(error, RequestValidationError):
+        error = InvalidRequest(errors=[_explain(item) for item in error.errors()])
+    return (error if isinstance(error, Problem) else of_status(500)).response()
+
+
+def _explain(item: dict[str, Any]) -> dict[str, str]:
+    """Say where and why, without `input` and `ctx`: they repeat what the client sent."""
+    source, *path = item["loc"]
+    if item["type"] == "json_invalid":
+        path = []  # the parser puts its position there
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    quotes_input = item["type"] == "union_tag_invalid"
+    return {"in": source, "pointer": pointer, "detail": "unknown tag" if quotes_input else item["msg"]}
+
+
+class ProblemMiddleware:
+    """Turns uncaught exceptions and the framework's plain-text errors (413) into problems.
+
+    It sits inside CORS and correlation ids, so a 500 carries their headers; the handler for `Exception` runs
+    outside of all middleware and is only the last net.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app; answer for it where it failed."""
+        started = replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal started, replaced
+            if message["type"] == "http.response.start":
+                kind = Headers(raw=message["headers"]).get("content-type", "")
+                replaced = message["status"] >= 400 and kind.startswith("text/plain")
+                started = True
+                if replaced:
+                    await of_status(message["status"]).response()(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_problem if scope["type"] == "http" else send)
+        except Exception:
+            if started or scope["type"] != "http":
+                raise  # too late for a reply; the server closes the connection
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            await of_status(500).response()(scope, receive, send)

@@ -1,0 +1,104 @@
+"""Every setting of the service, from environment variables, with its unit and its limit.
+
+`DATABASE_URL` is the only one without a default. The rest is named `DESK_...` after its field, for example
+`DESK_DATABASE_POOL_SIZE=20`. A wrong value stops the start with one sentence (`SettingsError`), and neither
+the sentence nor `repr(settings)` shows a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text names the environment variable and what it must be."""
+
+
+class Settings(BaseSettings):
+    """What an operator may set.
+
+    The pool budget: workers x (pool_size + max_overflow) must stay below `max_connections` of PostgreSQL.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DESK_", populate_by_name=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    database_url: SecretStr = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
+    database_max_overflow: int = Field(default=0, ge=0, le=1000)
+    database_pool_timeout_s: Seconds = 2.0
+    database_pool_recycle_s: Seconds = 1800.0
+    database_connect_timeout_s: Seconds = 5.0
+    database_command_timeout_s: Seconds = 5.0
+    database_lock_timeout_s: Seconds = 2.0
+    database_application_name: str = Field(default="reference_app", min_length=1, max_length=63)
+
+    max_body_size_bytes: int = Field(default=64 * 1024, ge=1)
+    retry_after_s: int = Field(default=1, ge=1)
+
+    @field_validator("database_url", mode="before")
+    @classmethod
+    def _with_async_driver(cls, value: Any) -> Any:
+        return normalise_database_url(value) if isinstance(value, str) else value
+
+
+def normalise_database_url(text: str) -> str:
+    """Return the URL with the asyncpg driver, whatever common spelling it came in.
+
+    SQLAlchemy 2.1 takes a bare `postgresql://` for psycopg, and libpq's `sslmode` is `ssl` in asyncpg.
+
+    Args:
+        text: Such as `postgres://user:password@host:5432/name`.
+
+    Raises:
+        ValueError: It is no PostgreSQL URL with a database name; the message does not contain the URL.
+    """
+    hint = "expected a URL such as postgresql://user:password@localhost:5432/desk"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError(hint) from None
+    if url.drivername not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        raise ValueError(f"{hint}; only PostgreSQL through asyncpg is supported")
+    if not url.database:
+        raise ValueError(f"{hint}; the database name is missing")
+    query = {("ssl" if key == "sslmode" else key): value for key, value in url.query.items()}
+    url = url.set(drivername="postgresql+asyncpg", query=query)
+    return url.render_as_string(hide_password=False)
+
+
+def database_url(settings: Settings) -> URL:
+    """Return the URL as an object whose `str` and `repr` mask the password."""
+    return make_url(settings.database_url.get_secret_value())
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        overrides: Field names and values that win over the environment.
+
+    Raises:
+        SettingsError: One sentence for each setting that is missing or wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(" ".join(_sentence(item) for item in error.errors(include_input=False))) from None
+
+
+def _sentence(item: Any) -> str:
+    field = str(item["loc"][0]).lower()
+    name = "DATABASE_URL" if field == "database_url" else f"DESK_{field.upper()}"
+    if item["type"] == "missing":
+        return f"{name} is not set: set it to a URL such as postgresql://user:password@localhost:5432/desk."
+    reason = item["msg"].removeprefix("Value error, ")
+    return f"{name} is not valid: {reason[0].lower()}{reason[1:]}."
