@@ -1,0 +1,183 @@
+"""The lag is how late the loop woke the gauge: with a clock and a sleep of our own, to the millisecond."""
+
+import asyncio
+import doctest
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import pytest
+
+try:
+    import loop_lag  # beside this test, where the pattern was copied to
+except ModuleNotFoundError:
+    from reference_app.patterns import loop_lag
+
+LoopLag = loop_lag.LoopLag
+
+
+class ScriptedTime:
+    """A clock that only sleep moves; each sleep lasts as long as asked and then some."""
+
+    def __init__(self, oversleeps_s: Sequence[float]) -> None:
+        self.now_s = 100.0
+        self.oversleeps_s = deque(oversleeps_s)
+        self.over = asyncio.Event()
+
+    def clock(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        if not self.oversleeps_s:
+            self.over.set()
+            await asyncio.Event().wait()
+        self.now_s += seconds + self.oversleeps_s.popleft()
+
+
+def lags_of(gauge: Callable[..., LoopLag], oversleeps_s: Sequence[float]) -> list[float]:
+    """Run the gauge through the script and return what it observed."""
+    seen: list[float] = []
+
+    async def main() -> None:
+        scripted = ScriptedTime(oversleeps_s)
+        options = {"observe": seen.append, "clock": scripted.clock, "sleep": scripted.sleep}
+        async with gauge(interval_s=0.1, window_s=1.0, **options):
+            await asyncio.wait_for(scripted.over.wait(), 10)
+
+    asyncio.run(main())
+    return seen
+
+
+#: Two ticks on time, a block of 0.35 s from one tick to the next, two ticks on time again.
+BLOCK = [0.0, 0.0, 0.35, 0.0, 0.0]
+
+
+def says_that_a_block_counts_for_every_tick_it_swallowed(gauge: Callable[..., LoopLag]) -> bool:
+    return lags_of(gauge, BLOCK) == pytest.approx([0.0, 0.0, 0.05, 0.15, 0.25, 0.35, 0.0, 0.0])
+
+
+def test_a_block_counts_for_every_tick_it_swallowed() -> None:
+    assert says_that_a_block_counts_for_every_tick_it_swallowed(LoopLag)
+
+
+class OneSampleABlock(LoopLag):
+    """The wrong twin, as most gauges are written: it asks again from the moment it was woken."""
+
+    async def _tick(self) -> None:
+        while True:
+            asked_s = self._clock()
+            await self._sleep(self._interval_s)
+            self._record(self._clock() - asked_s - self._interval_s)
+
+
+def test_a_gauge_that_starts_anew_after_each_block_is_rejected() -> None:
+    assert lags_of(OneSampleABlock, BLOCK) == pytest.approx([0.0, 0.0, 0.35, 0.0, 0.0])
+    assert not says_that_a_block_counts_for_every_tick_it_swallowed(OneSampleABlock)
+
+
+def test_small_delays_do_not_add_up() -> None:
+    """Each tick has its own moment: 30 ms late ten times is 30 ms, not 300."""
+    assert lags_of(LoopLag, [0.03] * 10) == pytest.approx([0.03] * 10)
+
+
+def test_a_block_longer_than_the_window_is_bounded_and_keeps_its_worst() -> None:
+    seen = lags_of(LoopLag, [60.0])
+    assert len(seen) == 10
+    assert seen[-1] == max(seen) == pytest.approx(60.0)
+
+
+def test_the_worst_is_forgotten_after_the_window_and_not_before() -> None:
+    async def worst_after(ticks: int) -> float:
+        scripted = ScriptedTime([0.05] + [0.0] * ticks)
+        async with LoopLag(interval_s=0.1, window_s=1.0, clock=scripted.clock, sleep=scripted.sleep) as lag:
+            await asyncio.wait_for(scripted.over.wait(), 10)
+            assert lag.last_s == pytest.approx(0.0)
+            return lag.worst_s
+
+    assert asyncio.run(worst_after(9)) == pytest.approx(0.05)
+    assert asyncio.run(worst_after(10)) == pytest.approx(0.0)
+
+
+def test_another_thread_sees_the_block_while_it_lasts() -> None:
+    async def main() -> float:
+        overdue_s: list[float] = []
+        blocked = threading.Event()
+
+        def watch(lag: LoopLag) -> None:
+            deadline_s = time.monotonic() + 10
+            while lag.overdue_s() < 0.05 and time.monotonic() < deadline_s:
+                pass
+            overdue_s.append(lag.overdue_s())
+            blocked.set()
+
+        async with LoopLag(interval_s=0.01) as lag:
+            watcher = threading.Thread(target=watch, args=[lag])
+            watcher.start()
+            blocked.wait(timeout=20)  # holds the event loop until the watcher has seen it held
+            watcher.join()
+        return overdue_s[0]
+
+    assert asyncio.run(main()) >= 0.05
+
+
+def test_a_real_block_is_at_least_as_large_as_it_was() -> None:
+    async def main() -> tuple[float, float]:
+        async with LoopLag(interval_s=0.01) as lag:
+            time.sleep(0.3)  # noqa: ASYNC251 - the block is what is tested
+            await asyncio.sleep(0.02)
+            return lag.worst_s, lag.overdue_s()
+
+    worst_s, overdue_s = asyncio.run(main())
+    assert worst_s >= 0.28
+    assert overdue_s < worst_s
+
+
+def test_nothing_is_left_running_and_nothing_is_overdue_afterwards() -> None:
+    async def main() -> float:
+        async with LoopLag(interval_s=0.01) as lag:
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await asyncio.sleep(0.05)
+        return lag.overdue_s()
+
+    assert asyncio.run(main()) == 0.0
+
+
+def test_an_observer_that_fails_is_heard_on_leaving() -> None:
+    def observe(lag_s: float) -> None:
+        raise RuntimeError("the registry is closed")
+
+    async def main() -> None:
+        async with LoopLag(interval_s=0.01, observe=observe):
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(RuntimeError, match="registry is closed"):
+        asyncio.run(main())
+
+
+def test_leaving_while_being_cancelled_stays_a_cancellation() -> None:
+    async def main() -> None:
+        async with LoopLag():
+            await asyncio.Event().wait()
+
+    async def cancelled() -> bool:
+        task = asyncio.create_task(main())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        return task.cancelled()
+
+    assert asyncio.run(cancelled())
+
+
+@pytest.mark.parametrize("options", [{"interval_s": 0}, {"window_s": -1.0}])
+def test_values_without_sense_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        LoopLag(**options)
+
+
+def test_the_example_in_the_docstring_runs() -> None:
+    assert doctest.testmod(sys.modules[LoopLag.__module__]).failed == 0
