@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deskbook.services.processes import end_with_parent
@@ -29,13 +29,16 @@ class LabError(Exception):
 
 
 @contextlib.contextmanager
-def jupyterlab(work: Path, *, ip: str, port: int | None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def jupyterlab(
+    work: Path, *, ip: str = "127.0.0.1", port: int | None = None, options: Sequence[str] = ()
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run JupyterLab on a folder; yield the address of the start page (with its token) and the process.
 
     Args:
         work: Root folder of the file browser.
         ip: Address to listen on.
         port: Port to listen on; None takes 8888 or the next free one.
+        options: More options of `jupyter lab`.
 
     Raises:
         LabError: The port is taken, or the server ended before it answered.
@@ -46,7 +49,7 @@ def jupyterlab(work: Path, *, ip: str, port: int | None) -> Iterator[tuple[str, 
         token = secrets.token_urlsafe(24)
         with log.open("wb") as output:
             server = subprocess.Popen(
-                _command(work, ip, port),
+                [*_command(work, ip, port), *options],
                 env=_environment(runtime, token),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
