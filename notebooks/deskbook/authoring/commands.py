@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -20,6 +23,33 @@ def notebook() -> None:
 
     Example: deskbook notebook run notebooks/00_start_here.ipynb
     """
+
+
+@contextlib.contextmanager
+def cell_progress(path: Path) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar over the cells of a notebook; yield the function that moves it."""
+    with click.progressbar(length=1, label=path.name, show_pos=True, file=sys.stderr) as bar:
+
+        def show(number: int, total: int) -> None:
+            bar.length = total
+            bar.update(number - bar.pos)
+
+        yield show
+
+
+@contextlib.contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn what can go wrong with a notebook into one message without a traceback."""
+    from .edit import ConflictError
+    from .run import CellFailedError, KernelStartError
+    from .text import TextError
+
+    try:
+        yield
+    except (CellFailedError, KernelStartError) as error:
+        raise click.ClickException(f"{path}: {error}\n\nThe notebook was not changed.") from None
+    except (ConflictError, TextError, NotebookFileError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def chosen(notebooks: tuple[Path, ...]) -> list[Path]:
@@ -42,19 +72,11 @@ def run(notebooks: tuple[Path, ...], timeout_s: float) -> None:
 
     Example: deskbook notebook run notebooks/11_keep_the_event_loop_free.ipynb
     """
-    from .run import CellFailedError, KernelStartError, run_notebook
+    from .run import run_notebook
 
     for path in chosen(notebooks):
-        with click.progressbar(length=1, label=path.name, show_pos=True) as bar:
-
-            def show(number: int, total: int, bar: click.progressbar = bar) -> None:  # type: ignore[valid-type]
-                bar.length = total  # type: ignore[attr-defined]
-                bar.update(1)  # type: ignore[attr-defined]
-
-            try:
-                result = run_notebook(path, timeout_s, on_cell=show)
-            except (CellFailedError, KernelStartError, NotebookFileError) as error:
-                raise click.ClickException(f"{path}: {error}\n\nThe file was not changed.") from None
+        with cell_progress(path) as show, clear_errors(path):
+            result = run_notebook(path, timeout_s, on_cell=show)
         click.echo(f"{path}: {result.cells} cells, {'new outputs stored' if result.changed else 'unchanged'}")
 
 
@@ -96,3 +118,43 @@ def lint(notebooks: tuple[Path, ...], rule_name: str | None) -> None:
     if findings:
         raise click.exceptions.Exit(1)
     click.echo(f"{len(paths)} notebooks, {len(all_rules())} rules, nothing found.")
+
+
+@notebook.command()
+@click.argument("path", metavar="NOTEBOOK", type=NotebookPath)
+@click.option("--open", "open_editor", is_flag=True, help="Open the text in $EDITOR, then sync.")
+@click.pass_context
+def edit(context: click.Context, path: Path, open_editor: bool) -> None:
+    """Write a notebook as text beside it, to be edited and brought back by `sync`.
+
+    For a notebook that does not exist, the text holds the grammar of a lesson. A text in work is kept.
+
+    Example: deskbook notebook edit notebooks/12_fan_out_with_structure.ipynb
+    """
+    from .edit import start_edit
+
+    with clear_errors(path):
+        target = start_edit(path)
+    if not open_editor:
+        click.echo(f"Edit {target}, then: deskbook notebook sync {path}")
+        return
+    click.edit(filename=str(target))
+    context.invoke(sync, path=path)
+
+
+@notebook.command()
+@click.argument("path", metavar="NOTEBOOK", type=NotebookPath)
+@click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Limit for a cell, in seconds.")
+@click.option("--keep-text", is_flag=True, help="Take the text although the notebook has changed meanwhile.")
+def sync(path: Path, timeout_s: float = 60.0, keep_text: bool = False) -> None:
+    """Bring an edited text back into its notebook and execute every cell.
+
+    If a cell fails the notebook stays as it was, and so does the text.
+
+    Example: deskbook notebook sync notebooks/12_fan_out_with_structure.ipynb
+    """
+    from .edit import sync as bring_back
+
+    with cell_progress(path) as show, clear_errors(path):
+        cells = bring_back(path, timeout_s, keep_text, on_cell=show)
+    click.echo(f"{path}: {cells} cells, executed and stored. Next: deskbook notebook lint {path}")

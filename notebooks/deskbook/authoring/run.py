@@ -53,8 +53,11 @@ def run_notebook(
         CellFailedError: If a cell fails; the file stays as it was.
         NotebookFileError: If the file is no notebook.
     """
-    notebook = executed(read_notebook(path), path.resolve().parent, timeout_s, on_cell)
+    content = read_notebook(path)
     before = path.read_bytes()
+    notebook = executed(content, path.resolve().parent, timeout_s, on_cell)
+    if path.read_bytes() != before:
+        raise CellFailedError("The notebook was saved by somebody else while its cells ran. Run it again.")
     write_notebook(path, notebook)
     return RunResult(path, cells=len(_code_cells(notebook)), changed=path.read_bytes() != before)
 

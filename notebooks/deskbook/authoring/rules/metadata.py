@@ -79,7 +79,7 @@ def metadata_target(document: Document) -> Iterator[Problem]:
 @rule(
     "cell-metadata",
     reason="Speaker notes and the agenda are read by a program; a key with a typo is lost without a word.",
-    fix="Use `minutes` and `note` with ask, demo, expect and if_it_breaks, each a text; all four, or no note.",
+    fix="Use `minutes` and `note` with ask, demo, expect and if_it_breaks, each a text.",
 )
 def cell_metadata(document: Document) -> Iterator[Problem]:
     """Report misshapen metadata of cells."""
