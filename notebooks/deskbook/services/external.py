@@ -48,8 +48,8 @@ def check(name: str, url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Serv
     except Exception as error:
         raise ServicesError(
             f"{VARIABLES[name]} is set, but the server at {redacted(plain)} cannot be used: "
-            f"{_reason(error, plain, timeout_s)}. Correct {VARIABLES[name]}, start that server, or unset the "
-            "variable to use the embedded one."
+            f"{_reason(error, plain, timeout_s)}.",
+            f"Correct {VARIABLES[name]}, start that server, or unset it to use the embedded one.",
         ) from None
     return Service(name=name, url=plain, version=version, origin=VARIABLES[name])
 
@@ -92,9 +92,8 @@ def _plain(name: str, url: str) -> str:
         known = False
     if not known:
         raise ServicesError(
-            f"{VARIABLES[name]} is set, but it is not an address of the form {_EXAMPLES[name]}. Special characters "
-            f"in the password must be written as %XX. Correct it, or unset {VARIABLES[name]} to use the embedded "
-            "server."
+            f"{VARIABLES[name]} is set, but it is not an address of the form {_EXAMPLES[name]}.",
+            "Write special characters in the password as %XX, or unset it to use the embedded server.",
         )
     return plain
 

@@ -1,8 +1,8 @@
 """One connection a process to the maintenance database, which creates, drops and holds the claims.
 
-asyncpg has no synchronous API, and a notebook cell runs inside an event loop. So the connection lives in a thread
-with a loop of its own, where both worlds can reach it, and stays open: its session holds an advisory lock for each
-database of this process, which PostgreSQL frees however the process ends.
+asyncpg has no synchronous API, and a notebook cell runs inside an event loop. So the connection lives in a
+thread with a loop of its own, where both worlds can reach it, and stays open: its session holds an advisory
+lock for each database of this process, which PostgreSQL frees however the process ends.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Keeper:
             async with self._turn:
                 return await work(self._connection)
 
-        return self._wait(in_turn())
+        result: T = self._wait(in_turn())
+        return result
 
     def close(self) -> None:
         """Close connection, loop and thread; all locks of the session are freed."""
@@ -128,7 +129,9 @@ def keeper(url: str, on_open: Callable[[Keeper], None]) -> Keeper:
             try:
                 found = Keeper(url)
             except (OSError, TimeoutError) as error:
-                raise ServicesError(f"PostgreSQL could not be reached: {error}") from None
+                raise ServicesError(
+                    f"PostgreSQL could not be reached: {error}.", "Try again, or see `deskbook doctor`."
+                ) from None
             on_open(found)
             keepers.by_url[url] = found
         return found

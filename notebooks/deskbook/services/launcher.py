@@ -17,9 +17,10 @@ from deskbook.services.supervisor import GRACE_S
 
 _START_TIMEOUT_S = 20.0
 _BACKLOG = 128
+_AGAIN = "Try again; if it stays, set DATABASE_URL and REDIS_URL to running servers."
 
-#: -I and -S: no site-packages, no current folder, no PYTHON* variables; the supervisor needs the standard library
-#: only, and starts in half the time.
+#: -I and -S: no site-packages, no current folder, no PYTHON* variables; the supervisor needs the standard
+#: library only, and starts in half the time.
 _PROGRAM = (
     "import json, sys; arguments = json.loads(sys.argv[1]); sys.path.insert(0, arguments.pop('path')); "
     "from deskbook.services.supervisor import main; main(arguments)"
@@ -29,8 +30,8 @@ _PROGRAM = (
 def launch_shared(state: StateFolder, lock: int, grace_s: float = GRACE_S) -> None:
     """Start the supervisor of `state`; clients may connect as soon as this returns.
 
-    The caller holds `lock`; the new process inherits it. If the caller dies half way, either the lock is free or
-    a supervisor holds it.
+    The caller holds `lock`; the new process inherits it. If the caller dies half way, either the lock is free
+    or a supervisor holds it.
 
     Args:
         state: the state folder.
@@ -92,7 +93,7 @@ def _launch(state: StateFolder, arguments: dict[str, Any]) -> None:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServicesError(f"The process that owns the servers could not be started: {error}") from None
+            raise ServicesError(f"The process that owns the servers cannot start: {error}.", _AGAIN) from None
     if done.returncode != 0:
         tail = state.log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise ServicesError(f"The process that owns the servers ended at once: {' / '.join(tail)}")
+        raise ServicesError(f"The process that owns the servers ended at once: {' / '.join(tail)}.", _AGAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -48,7 +49,7 @@ class Lease:
         wanted = {name: found.as_dict() for name, found in binaries.items()}
         answer = ask(self._connection, {"op": "lease", "pid": os.getpid(), "binaries": wanted})
         if "error" in answer:
-            raise ServicesError(answer["error"])
+            raise ServicesError(*answer["error"])
         self._connection.setblocking(False)  # from here on it is only looked at, never waited on
         return {name: Service(**answer["services"][name]) for name in binaries}
 
@@ -60,6 +61,12 @@ class Lease:
             return True
         except OSError:
             return False
+
+    def stop(self) -> None:
+        """End the servers and wait until they are gone; for the only holder of a lease."""
+        self._connection.settimeout(_STOP_TIMEOUT_S)
+        with contextlib.suppress(ConnectionError):  # it has ended already
+            ask(self._connection, {"op": "stop"})
 
     def close(self) -> None:
         """Give the lease back."""
@@ -91,8 +98,8 @@ def acquire(state: StateFolder, binaries: Mapping[str, Binaries]) -> tuple[Lease
             lease.close()
             raise
     raise ServicesError(
-        f"The process that owns the servers does not answer ({processes.log_tail(state.log)}). "
-        "Try `deskbook services stop`, then again."
+        f"The process that owns the servers does not answer ({processes.log_tail(state.log)}).",
+        "Run `deskbook services stop`, then try again.",
     )
 
 
@@ -137,7 +144,8 @@ def ask(connection: socket.socket, request: Mapping[str, Any]) -> dict[str, Any]
             answer += chunk
     except TimeoutError:
         raise ServicesError(
-            "The process that owns the servers did not answer in time. Try `deskbook services stop`, then again."
+            "The process that owns the servers did not answer in time.",
+            "Run `deskbook services stop`, then try again.",
         ) from None
     decoded: dict[str, Any] = json.loads(answer)
     return decoded

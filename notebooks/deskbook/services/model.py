@@ -11,7 +11,7 @@ NAMES = ("postgres", "redis")
 
 
 def redacted(url: str) -> str:
-    """Return `url` with its password replaced by ***; an address that cannot be read is not repeated at all."""
+    """Return `url` with its password replaced by ***; one that cannot be read is not repeated at all."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""

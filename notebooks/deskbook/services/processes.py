@@ -27,8 +27,8 @@ def end_with_parent(signal_number: int) -> Callable[[], None] | None:
     """Return a `preexec_fn` that makes Linux send `signal_number` to the child when this process dies.
 
     The kernel ties this to the thread that started the child, so only a main thread may use it; `subprocess`
-    runs it after it changed the user, which would clear it (prctl(2), PR_SET_PDEATHSIG). Returns None elsewhere:
-    there the next start finds and ends what was left.
+    runs it after it changed the user, which would clear it (prctl(2), PR_SET_PDEATHSIG). Returns None
+    elsewhere: there the next start finds and ends what was left.
     """
     libc = _libc
     if libc is None:
@@ -54,15 +54,16 @@ def unprivileged_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam("nobody")
         except KeyError:
             raise ServicesError(
-                "PostgreSQL refuses to run as root and this machine has no user `nobody` to run it as. "
-                "Start this as an ordinary user, or set DATABASE_URL to a running server."
+                "PostgreSQL refuses to run as root and this machine has no user `nobody` to run it as.",
+                "Start this as an ordinary user, or set DATABASE_URL to a running server.",
             ) from None
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
         raise ServicesError(
             f"PostgreSQL refuses to start: the user number {os.geteuid()} has no entry in the user database "
-            "(/etc/passwd). Start the container with a named user, or set DATABASE_URL to a running server."
+            "(/etc/passwd).",
+            "Start the container with a named user, or set DATABASE_URL to a running server.",
         ) from None
     return None
 

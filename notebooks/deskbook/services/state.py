@@ -72,13 +72,14 @@ class StateFolder:
             return self.create()
         except OSError as error:
             raise ServicesError(
-                f"The folder {self.path} cannot be made ({error.strerror}). Free some space there, or set TMPDIR "
-                "to a folder you may write to."
+                f"The folder {self.path} cannot be made ({error.strerror}).",
+                "Free some space there, or set TMPDIR to a folder you may write to.",
             ) from None
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise ServicesError(
-                f"{self.path} exists but is not a folder of yours that is closed to others, so it is not used. "
-                "Remove it, or set TMPDIR to another folder."
+                f"{self.path} exists but is not a folder of yours that is closed to others, so it is not "
+                "used.",
+                "Remove it, or set TMPDIR to another folder.",
             )
         return None
 
@@ -88,8 +89,8 @@ class StateFolder:
         Without it two processes would each start servers, or remove files the other one has just made.
 
         Returns:
-            A file descriptor that holds the lock until every copy of it is closed, or None: it is taken, or the
-            folder has just been removed.
+            A file descriptor that holds the lock until every copy of it is closed, or None: it is taken, or
+            the folder has just been removed.
         """
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -105,11 +106,22 @@ class StateFolder:
         os.close(descriptor)
         return None
 
+    def note_owner(self) -> None:
+        """Write our process number into the lock file, for people; the caller holds the lock."""
+        self._lock.write_text(str(os.getpid()))
+
+    def owner(self) -> str:
+        """Return the process number of the supervisor, or "" where there is none."""
+        try:
+            return self._lock.read_text()
+        except OSError:
+            return ""
+
     def make_data_folder(self) -> Path:
         """Make the folder for the servers' data; the caller holds the lock.
 
-        It lies outside, because the user PostgreSQL runs as (`nobody` for root) may not enter this folder. Its
-        name is noted first, so that it is found again if this process is killed on the next line.
+        It lies outside, because the user PostgreSQL runs as (`nobody` for root) may not enter this folder.
+        Its name is noted first, so that it is found again if this process is killed on the next line.
         """
         folder = _open_base() / f"deskbook-data-{os.getuid()}-{secrets.token_hex(5)}"
         self._data_note.write_text(str(folder))

@@ -1,7 +1,7 @@
 """The process that owns the servers: it starts them when asked and ends them with its last client.
 
-Every client holds a lease: an open connection to this process. The operating system closes it however the client
-ends, so nothing has to be counted or renewed. One request a line, one JSON answer a line:
+Every client holds a lease: an open connection to this process. The operating system closes it however the
+client ends, so nothing has to be counted or renewed. One request a line, one JSON answer a line:
 
     {"op": "lease", "pid": 12, "binaries": {"postgres": {...}}}  start these if needed, answer with addresses
     {"op": "status"}                                             say what runs and who uses it
@@ -55,7 +55,8 @@ class Client:
 class Supervisor:
     """Serve clients until the last one has gone.
 
-    Single-threaded on purpose: requests are answered one after the other, so a server cannot be started twice.
+    Single-threaded on purpose: requests are answered one after the other, so a server cannot be started
+    twice.
 
     Args:
         state: the locked state folder, removed at the end.
@@ -91,7 +92,7 @@ class Supervisor:
             self._add(owner)
 
     def run(self) -> None:
-        """Serve until a stop is asked for, a server dies, or no lease is left for the grace time; then clean up."""
+        """Serve until a stop is asked for, a server dies or the last lease has gone; then clean up."""
         try:
             while not self._stopping and not self._is_idle() and not self._lost_a_server():
                 for key, _ in self._selector.select(self._patience_s()):
@@ -190,8 +191,15 @@ class Supervisor:
         missing = {name: Binaries(**found) for name, found in binaries.items() if name not in self._servers}
         try:
             self._start(missing)
-        except (ServicesError, OSError) as error:
-            return {"error": str(error)}
+        except ServicesError as error:
+            return {"error": [error.problem, error.remedy]}
+        except OSError as error:
+            return {
+                "error": [
+                    f"The servers could not be started: {error}.",
+                    "Free some disk space and try again.",
+                ]
+            }
         return {"services": self._addresses()}
 
     def _start(self, wanted: Mapping[str, Binaries]) -> None:
@@ -208,7 +216,7 @@ class Supervisor:
             for server in started.values():
                 server.wait_ready()
         except BaseException:
-            for name, server in started.items():
+            for server in started.values():
                 server.stop()
                 shutil.rmtree(server.folder, ignore_errors=True)
             raise
@@ -240,7 +248,8 @@ def main(arguments: dict[str, Any]) -> None:
         arguments: `folder`, `lock`, `listener` and `owner` (file descriptors or None), `settings`, `grace_s`.
     """
     if os.fork():
-        # The parent ends, so that we are nobody's child: Jupyter kernels end their children when they shut down.
+        # The parent ends, so that we are nobody's child: Jupyter kernels end their children when they shut
+        # down.
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -250,6 +259,7 @@ def main(arguments: dict[str, Any]) -> None:
         for number in (arguments["listener"], arguments["owner"])
     )
     state = StateFolder(Path(arguments["folder"]))
+    state.note_owner()
     supervisor = Supervisor(state, listener, owner, arguments["settings"], arguments["grace_s"])
     signal.signal(signal.SIGTERM, supervisor.request_stop)
     try:

@@ -31,6 +31,7 @@ _READY_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _PORT_ATTEMPTS = 10
 _POLL_S = 0.005
+_HELP = "Correct what it says and try again, or set REDIS_URL to a running server."
 
 
 class ValkeyServer:
@@ -78,7 +79,7 @@ class ValkeyServer:
         try:
             self.version = version_of(self.binaries.server)
         except PermissionError:
-            raise ServicesError(f"{self.binaries.server} may not be run by this user.") from None
+            raise ServicesError(f"{self.binaries.server} may not be run by this user.", _HELP) from None
         self._start()
 
     def wait_ready(self) -> None:
@@ -92,11 +93,11 @@ class ValkeyServer:
             if self.process is None or self.process.poll() is not None:
                 tail = processes.log_tail(self.log)
                 if "Address already in use" not in tail or self._attempts >= _PORT_ATTEMPTS:
-                    raise ServicesError(f"Valkey ({self.binaries.origin}) ended while starting: {tail}")
+                    raise ServicesError(f"Valkey ({self.binaries.origin}) ended at start: {tail}.", _HELP)
                 self._start()
             elif time.monotonic() > deadline:
                 tail = processes.log_tail(self.log)
-                raise ServicesError(f"Valkey was not ready after {_READY_TIMEOUT_S:.0f} s: {tail}")
+                raise ServicesError(f"Valkey was not ready after {_READY_TIMEOUT_S:.0f} s: {tail}.", _HELP)
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
