@@ -1,0 +1,138 @@
+"""The reference app inside a notebook cell or a test, on a database of its own with the real prices.
+
+    async with running_app() as desk:
+        reply = await desk.client.get("/v1/instruments/AAPL/quote")
+        rows = await desk.sql("SELECT count(*) FROM candles")
+
+The app runs in this process (no port, no second process); the database is real and gone after the block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+from asgi_lifespan import LifespanManager
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import reference_app
+from deskbook.services import Template, fresh_database
+from reference_app.app import create_app
+from reference_app.data.load import load_async
+from reference_app.infra.migrate import upgrade_async
+from reference_app.settings import load_settings
+
+REQUEST_TIMEOUT_S = 10.0
+LIFESPAN_TIMEOUT_S = 15.0
+SQL_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    """The app while it runs.
+
+    Attributes:
+        app: The FastAPI app.
+        client: Talks to it; a request that takes longer than 10 s raises `httpx.ReadTimeout`.
+        database_url: Of the database, which no other block sees.
+    """
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    database_url: str
+
+    async def sql(self, query: str, *args: Any) -> list[dict[str, Any]]:
+        """Run a statement on a connection of its own, outside the pool and the transactions of the app.
+
+        Args:
+            query: One statement, with `$1`, `$2` for the arguments.
+            args: Values of the arguments.
+
+        Returns:
+            The rows, each as a dictionary.
+        """
+        connection = await asyncpg.connect(
+            self.database_url, timeout=SQL_TIMEOUT_S, command_timeout=SQL_TIMEOUT_S
+        )
+        try:
+            return [dict(row) for row in await connection.fetch(query, *args)]
+        finally:
+            await connection.close(timeout=SQL_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
+    """Run the reference app for the length of the block.
+
+    Args:
+        overrides: Settings by field name, such as `database_pool_size=2`.
+
+    Raises:
+        ServicesError: There is no database server; the message says what to do.
+        SettingsError: An override is wrong.
+    """
+    async with fresh_database(desk_template()) as url:
+        app = create_app(load_settings(**{"database_url": url, **overrides}))
+        lifespan = LifespanManager(
+            _own_state_per_request(app),
+            startup_timeout=LIFESPAN_TIMEOUT_S,
+            shutdown_timeout=LIFESPAN_TIMEOUT_S,
+        )
+        async with lifespan as manager:
+            transport = _TimedTransport(app=manager.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
+                yield RunningApp(app, client, url)
+
+
+def desk_template() -> Template:
+    """Return the template of the desk's database: migrated, filled with the real prices, analysed."""
+    root = Path(reference_app.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("migrations", "data", "market"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(path.read_bytes())
+    return Template(f"desk {digest.hexdigest()[:16]}", _build)
+
+
+async def _build(url: str) -> None:
+    await upgrade_async(url)
+    await load_async(url)
+    connection = await asyncpg.connect(url, timeout=SQL_TIMEOUT_S, command_timeout=SQL_TIMEOUT_S)
+    try:
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close(timeout=SQL_TIMEOUT_S)
+
+
+def _own_state_per_request(app: ASGIApp) -> ASGIApp:
+    """Copy the lifespan state for each request, as uvicorn does; asgi-lifespan hands out one dictionary."""
+
+    async def with_copy(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope = {**scope, "state": dict(scope["state"])}
+        await app(scope, receive, send)
+
+    return with_copy
+
+
+class _TimedTransport(httpx.ASGITransport):
+    """An ASGI transport that gives up: httpx ignores `timeout=` here, and a cell would wait for ever."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                return await super().handle_async_request(request)
+        except TimeoutError:
+            raise httpx.ReadTimeout(
+                f"{request.method} {request.url.path} took longer than {REQUEST_TIMEOUT_S:g} s",
+                request=request,
+            ) from None

@@ -1,0 +1,90 @@
+"""`deskbook serve`: the reference app with its interactive docs on a database with the real prices."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+from types import FrameType
+
+import click
+import uvicorn
+
+from deskbook.running import desk_template
+from deskbook.services import ServicesError, ensure, fresh_database
+from reference_app.app import create_app
+from reference_app.settings import SettingsError, load_settings
+
+GRACEFUL_SHUTDOWN_S = 10
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+)
+def serve(host: str, port: int) -> None:
+    """Run the reference app until Ctrl-C; its database holds the real prices and is dropped at the end.
+
+    For a database that stays, set DATABASE_URL and run `python -m reference_app.infra.migrate`,
+    `python -m reference_app.data.load` and `python -m reference_app`.
+
+    Example: deskbook serve --port 8080
+    """
+    listener = _listen(host, port)
+    try:
+        with listener, fresh_database(desk_template()) as url:
+            _run(listener, url)
+    except (ServicesError, SettingsError) as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        pass  # Ctrl-C is how it ends; uvicorn has closed what it served and raises it again
+    click.echo("Stopped; its database is gone.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else starts: a taken port is known at once."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "is taken: end the program that uses it, or choose another with --port"
+        elif error.errno == errno.EACCES:
+            reason = "needs more rights: choose a port above 1023 with --port"
+        else:
+            reason = f"cannot be used ({error.strerror}): check --host"
+        raise click.ClickException(f"Port {port} on {host} {reason}.") from None
+    return listener
+
+
+def _run(listener: socket.socket, url: str) -> None:
+    app = create_app(load_settings(database_url=url))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S)
+    )
+    _end_cleanly(server)
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    click.echo(f"{ensure('postgres').postgres}")
+    click.echo(f"Interactive docs: {address}/docs   Stop with Ctrl-C.")
+    sys.stdout.flush()
+    server.run(sockets=[listener])
+
+
+def _end_cleanly(server: uvicorn.Server) -> None:
+    """Let SIGTERM and a closed terminal end the command as Ctrl-C does, with the database dropped."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if server.started and not server.should_exit:
+            server.should_exit = True
+        else:
+            raise KeyboardInterrupt
+
+    # uvicorn takes over SIGINT and SIGTERM while it runs and raises them again afterwards.
+    signal.signal(signal.SIGTERM, stop)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, stop)
