@@ -158,3 +158,19 @@ def sync(path: Path, timeout_s: float = 60.0, keep_text: bool = False) -> None:
     with cell_progress(path) as show, clear_errors(path):
         cells = bring_back(path, timeout_s, keep_text, on_cell=show)
     click.echo(f"{path}: {cells} cells, executed and stored. Next: deskbook notebook lint {path}")
+
+
+@notebook.command()
+@click.argument("notebooks", nargs=-1, type=NotebookPath)
+def mutate(notebooks: tuple[Path, ...]) -> None:
+    """Corrupt stored outputs one at a time and ask whether the comparison notices.
+
+    Each notebook is executed once. Lists the mutants by cell, and every survivor with the reason. Exit code 1
+    if a notebook fails, or if too few mutants are noticed. Without a name, all lessons are used.
+
+    Example: deskbook notebook mutate notebooks/00_start_here.ipynb
+    """
+    from .strict_run import strict_pytest
+
+    if code := strict_pytest(["--survivors", *map(str, chosen(notebooks))]):
+        raise click.exceptions.Exit(code)

@@ -1,0 +1,131 @@
+"""Pytest plugin: `pytest notebooks --notebooks` verifies notebooks as strictly as the course demands.
+
+It switches on nbval with every output compared, stderr included, in kernels of the running interpreter that
+carry the hook. When a cell has passed, its stored outputs are corrupted one by one and nbval's comparison
+must notice. The figures stand in the closing lines of the run.
+
+Any test can add to these lines: with `record_property("proven", "planted holes")` a test that passes counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, applied_to_process, kernel_environment
+from .markers import ignore_reason
+from .mutate import mutate_cell
+from .sanitize import SANITIZE_FILE
+from .summary import NotebookFigures, Summary
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the course."""
+    group = parser.getgroup("deskbook", "FastAPI Deskbook")
+    group.addoption("--notebooks", action="store_true", help="Execute notebooks and compare every output.")
+    group.addoption(
+        "--cell-timeout", type=float, default=CELL_TIMEOUT_S, help="Limit for a cell, in seconds."
+    )
+    group.addoption("--survivors", action="store_true", help="List mutants by cell and every survivor.")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Set nbval's options before nbval reads them."""
+    if config.option.notebooks:
+        config.option.nbval = True
+        config.option.nbval_current_env = True
+        config.option.nbval_cell_timeout = config.option.cell_timeout
+        config.option.nbval_kernel_startup_timeout = STARTUP_TIMEOUT_S
+        config.option.nbval_sanitize_with = str(SANITIZE_FILE)
+    config.pluginmanager.register(Verification(config), "deskbook-verification")
+
+
+class Verification:
+    """Counts what a run proves, and corrupts the outputs of notebooks that passed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.summary = Summary()
+        self._resources = ExitStack()
+        self._variables: dict[str, str] | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Start kernels in the environment of a checked kernel; nbval starts one before its first cell."""
+        if not _is_cell(item):
+            return (yield)
+        if self._variables is None:
+            self._variables = self._resources.enter_context(kernel_environment())
+        with applied_to_process(self._variables):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Count the cell, and what the test says it proves."""
+        report = yield
+        if _is_cell(item):
+            self._count_cell(item, report)
+        elif report.when == "call" and report.passed:
+            for name, value in item.user_properties:
+                if name == "proven":
+                    self.summary.proven[str(value)] += 1
+        return report
+
+    def _count_cell(self, item: Any, report: pytest.TestReport) -> None:
+        figures = self.summary.notebooks.setdefault(item.path.name, NotebookFigures())
+        figures.seconds += report.duration
+        if report.when != "call":
+            figures.failed += report.failed
+            return
+        figures.cells += 1
+        figures.failed += report.failed
+        figures.not_judged += hasattr(report, "wasxfail")
+        item.stash[_passed] = report.passed
+        if not item.cell.outputs:
+            return
+        if item.options["check"] and not item.options["skip"]:
+            self.summary.outputs_compared += 1
+        else:
+            place = f"{item.path.name} cell {item.cell_num}"
+            self.summary.exempt.append((place, ignore_reason(item.cell.source) or "no reason given"))
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Corrupt the outputs of a cell that has passed."""
+        if _is_cell(item) and item.stash.get(_passed, False):
+            started = time.perf_counter()
+            self.summary.verdicts.append(mutate_cell(item))
+            self.summary.mutation_seconds += time.perf_counter() - started
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Fail the run if too little is compared or noticed."""
+        self._resources.close()
+        if exitstatus == pytest.ExitCode.OK and self.summary.shortfalls():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Write the closing lines."""
+        lines = self.summary.lines(by_cell=self.config.option.survivors)
+        if not lines:
+            return
+        terminalreporter.write_sep("=", "what this run proves")
+        for line in lines:
+            terminalreporter.write_line(line)
+        for shortfall in self.summary.shortfalls():
+            terminalreporter.write_line(shortfall, red=True, bold=True)
+
+
+_passed = pytest.StashKey[bool]()
+
+
+def _is_cell(item: pytest.Item) -> bool:
+    return type(item).__name__ == "IPyNbCell"
