@@ -11,6 +11,7 @@ finding is its title and part of its text alternative; whoever writes it asserts
 from deskbook.pictures.gauge import gauge
 from deskbook.pictures.histogram import histogram
 from deskbook.pictures.picture import Picture
+from deskbook.pictures.prices import price_chart
 from deskbook.pictures.timeline import Row, Span, timeline
 
-__all__ = ["Picture", "Row", "Span", "gauge", "histogram", "timeline"]
+__all__ = ["Picture", "Row", "Span", "gauge", "histogram", "price_chart", "timeline"]
