@@ -28,6 +28,7 @@ from deskbook.services import Template, fresh_database
 from reference_app.app import create_app
 from reference_app.data.load import load_async
 from reference_app.infra.migrate import upgrade_async
+from reference_app.infra.state import AppState
 from reference_app.settings import load_settings
 
 REQUEST_TIMEOUT_S = 10.0
@@ -43,11 +44,13 @@ class RunningApp:
         app: The FastAPI app.
         client: Talks to it; a request that takes longer than 10 s raises `httpx.ReadTimeout`.
         database_url: Of the database, which no other block sees.
+        state: What the lifespan made: `state["engine"]`, `state["sessions"]`, `state["settings"]`.
     """
 
     app: FastAPI
     client: httpx.AsyncClient
     database_url: str
+    state: AppState
 
     async def sql(self, query: str, *args: Any) -> list[dict[str, Any]]:
         """Run a statement on a connection of its own, outside the pool and the transactions of the app.
@@ -81,15 +84,14 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
     """
     async with fresh_database(desk_template()) as url:
         app = create_app(load_settings(**{"database_url": url, **overrides}))
+        served = _OwnStatePerRequest(app)
         lifespan = LifespanManager(
-            _own_state_per_request(app),
-            startup_timeout=LIFESPAN_TIMEOUT_S,
-            shutdown_timeout=LIFESPAN_TIMEOUT_S,
+            served, startup_timeout=LIFESPAN_TIMEOUT_S, shutdown_timeout=LIFESPAN_TIMEOUT_S
         )
         async with lifespan as manager:
             transport = _TimedTransport(app=manager.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-                yield RunningApp(app, client, url)
+                yield RunningApp(app, client, url, served.state)
 
 
 def desk_template() -> Template:
@@ -113,15 +115,20 @@ async def _build(url: str) -> None:
         await connection.close(timeout=SQL_TIMEOUT_S)
 
 
-def _own_state_per_request(app: ASGIApp) -> ASGIApp:
-    """Copy the lifespan state for each request, as uvicorn does; asgi-lifespan hands out one dictionary."""
+class _OwnStatePerRequest:
+    """Copies the lifespan state for each request, as uvicorn does; asgi-lifespan hands out one dictionary."""
 
-    async def with_copy(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
+    state: AppState
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self.state = scope["state"]
+        else:
             scope = {**scope, "state": dict(scope["state"])}
-        await app(scope, receive, send)
-
-    return with_copy
+        await self._app(scope, receive, send)
 
 
 class _TimedTransport(httpx.ASGITransport):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import MetaData
+import asyncpg
+from sqlalchemy import MetaData, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
@@ -33,7 +36,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         settings: Pool sizes, timeouts and the URL.
     """
     command_timeout_ms = int(settings.database_command_timeout_s * 1000)
-    return create_async_engine(
+    engine = create_async_engine(
         database_url(settings),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow,
@@ -55,6 +58,19 @@ def create_engine(settings: Settings) -> AsyncEngine:
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _replace_closed)
+    return engine
+
+
+def _replace_closed(connection: DBAPIConnection, record: object, proxy: object) -> None:
+    """Never hand out a connection that the server has closed, such as after its restart.
+
+    The driver hears of it at once, so this costs nothing; `pool_pre_ping` would ask the server before every
+    unit of work, a third of the cost of a short read.
+    """
+    driver: asyncpg.Connection = connection.driver_connection
+    if driver.is_closed():
+        raise InvalidatePoolError("the server closed this connection")
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:

@@ -7,9 +7,7 @@
 Use it in any HTTP API: clients parse one shape and branch on `type`, which is stable while texts change.
 FastAPI's own 422 body contains the rejected input, so a password that is too short comes back in the reply
 and in every log on its way; 413 and 500 come as plain text.
-
 Do not use it where another error format is agreed (GraphQL, JSON:API, gRPC).
-
 Limits: an error after the first body byte cannot become a problem. Messages of your own validators are sent
 as they are, so they must not contain the value. Give `max_body_size` to routers and not to the app, whose 413
 is made outside of all middleware. Library to reach for instead: `fastapi-problem`.
@@ -29,42 +27,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
-
-#: RFC 9110 renamed them; the standard library follows in Python 3.13, and titles must not change with it.
-RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
-
-logger = logging.getLogger(__name__)
-
-
-class ProblemDetails(BaseModel, extra="allow"):
-    """The body of every error (RFC 9457); single problems add members of their own."""
-
-    type: str
-    title: str
-    status: int
-    detail: str = ""
+SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}},
+}
+#: RFC 9110 renamed two; the standard library follows in Python 3.13, and titles must not change with it.
+TITLES = responses | {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):
-    """Base of the errors that a client may see; a subclass sets `type`, `title` and `status`.
-
-    Args:
-        detail: One sentence for the reader of the reply; never a secret, never the rejected input.
-        headers: Response headers, such as Retry-After.
-        members: Further members of the body, in JSON types.
-    """
+    """Base of the errors a client may see; `detail` is for its reader, `members` are further JSON members."""
 
     type: str = "about:blank"
     title: str = "Internal Server Error"
@@ -76,9 +60,9 @@ class Problem(Exception):
 
     def response(self) -> JSONResponse:
         """Return the reply for this problem."""
-        body = {"type": self.type, "title": self.title, "status": self.status}
-        detail = {"detail": self.detail} if self.detail else {}
-        return JSONResponse(body | detail | self.members, self.status, self.headers, MEDIA_TYPE)
+        body = {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail}
+        body = {name: value for name, value in body.items() if value} | self.members
+        return JSONResponse(body, self.status, self.headers, MEDIA_TYPE)
 
 
 class InvalidRequest(Problem):
@@ -89,22 +73,21 @@ class InvalidRequest(Problem):
 
 def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
     """Return a problem of type about:blank, where the status says it all (RFC 9457 section 4.2.1)."""
-    title = RENAMED.get(status) or HTTPStatus(status).phrase
-    problem = Problem("" if detail == title else detail, headers)
-    problem.title, problem.status = title, status
+    problem = Problem("" if detail == TITLES.get(status) else detail, headers)
+    problem.title, problem.status = TITLES.get(status, "Error"), status
     return problem
 
 
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` of a route or router that can raise these problems."""
-    responses: dict[int | str, dict[str, Any]] = {}
+    documents: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
-        content = {"schema": ProblemDetails.model_json_schema(), "examples": {}}
-        entry = responses.setdefault(problem.status, {"description": "", "content": {MEDIA_TYPE: content}})
+        content = {"schema": SCHEMA, "examples": {}}
+        entry = documents.setdefault(problem.status, {"description": "", "content": {MEDIA_TYPE: content}})
         entry["description"] += f"{problem.title}. "
         body = {"type": problem.type, "title": problem.title, "status": problem.status}
         entry["content"][MEDIA_TYPE]["examples"][problem.__name__] = {"value": body}
-    return responses
+    return documents
 
 
 def install(app: FastAPI) -> None:
@@ -114,8 +97,10 @@ def install(app: FastAPI) -> None:
     app.add_middleware(ProblemMiddleware)
 
 
-async def _reply(request: Request, error: Exception) -> JSONResponse:
+async def _reply(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
+        if error.status_code in {204, 304}:  # no body allowed
+            return Response(status_code=error.status_code, headers=error.headers)
         error = of_status(error.status_code, str(error.detail), error.headers)
     elif isinstance(error, RequestValidationError):
         error = InvalidRequest(errors=[_explain(item) for item in error.errors()])
@@ -128,15 +113,14 @@ def _explain(item: dict[str, Any]) -> dict[str, str]:
     if item["type"] == "json_invalid":
         path = []  # the parser puts its position there
     pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    quotes_input = item["type"] == "union_tag_invalid"
-    return {"in": source, "pointer": pointer, "detail": "unknown tag" if quotes_input else item["msg"]}
+    detail = "unknown tag" if item["type"] == "union_tag_invalid" else item["msg"]  # it quotes the tag
+    return {"in": source, "pointer": pointer, "detail": detail}
 
 
 class ProblemMiddleware:
     """Turns uncaught exceptions and the framework's plain-text errors (413) into problems.
 
-    It sits inside CORS and correlation ids, so a 500 carries their headers; the handler for `Exception` runs
-    outside of all middleware and is only the last net.
+    Inside CORS, so that a 500 carries its headers; the handler for `Exception` is outside of all middleware.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -162,5 +146,5 @@ class ProblemMiddleware:
         except Exception:
             if started or scope["type"] != "http":
                 raise  # too late for a reply; the server closes the connection
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            logging.getLogger(__name__).exception("%s %s failed", scope["method"], scope["path"])
             await of_status(500).response()(scope, receive, send)

@@ -1,0 +1,93 @@
+"""The contract of a pattern file: alone in an empty folder, with its test, it works."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATTERNS = sorted(
+    path for path in (ROOT / "reference_app" / "patterns").glob("*.py") if path.name != "__init__.py"
+)
+each_pattern = pytest.mark.parametrize("pattern", PATTERNS, ids=lambda path: path.stem)
+
+
+def declared_dependencies(pattern: Path) -> list[str]:
+    """Read the PEP 723 block, with the expression of the specification."""
+    block = re.search(
+        r"(?m)^# /// (?P<type>script)$\s(?P<content>(^#(| .*)$\s)+)^# ///$",
+        pattern.read_text(encoding="utf-8"),
+    )
+    assert block is not None, f"{pattern.name} has no PEP 723 block"
+    text = re.sub(r"(?m)^# ?", "", block["content"])
+    dependencies: list[str] = tomllib.loads(text)["dependencies"]
+    return dependencies
+
+
+@each_pattern
+def test_it_has_40_to_150_lines(pattern: Path) -> None:
+    assert 40 <= len(pattern.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@each_pattern
+def test_it_imports_only_what_it_declares(pattern: Path) -> None:
+    tree = ast.parse(pattern.read_text(encoding="utf-8"))
+    imported = {
+        alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    imported |= {
+        (node.module or ".").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
+    declared = {re.split(r"[^\w-]", name)[0].replace("-", "_") for name in declared_dependencies(pattern)}
+    if "fastapi" in declared:
+        declared |= {"starlette", "pydantic"}  # it requires them, and its users import them
+    if "pydantic" in declared:
+        declared |= {"pydantic_core"}
+    assert imported - set(sys.stdlib_module_names) <= declared
+
+
+@each_pattern
+def test_its_example_runs(pattern: Path) -> None:
+    module = importlib.import_module(f"reference_app.patterns.{pattern.stem}")
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+@each_pattern
+def test_it_travels_with_its_test(pattern: Path, tmp_path: Path) -> None:
+    test = ROOT / "tests" / "patterns" / f"test_{pattern.stem}.py"
+    (tmp_path / pattern.name).write_text(pattern.read_text(encoding="utf-8"), encoding="utf-8")
+    text = test.read_text(encoding="utf-8").replace(f"reference_app.patterns.{pattern.stem}", pattern.stem)
+    text = text.replace(f"from reference_app.patterns import {pattern.stem}", f"import {pattern.stem}")
+    assert "reference_app" not in text
+    assert "deskbook" not in text
+    (tmp_path / test.name).write_text(text, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+    ]
+    run = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"]}
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
