@@ -1,7 +1,7 @@
 """The map of the course, read from the lessons themselves, so that it shows what exists and nothing else.
 
-A lesson's facts stand in its notebook metadata under `deskbook`: minutes, part, goals, needs, topics, patterns
-and exercises. Its title is its first heading.
+A lesson's facts stand in its notebook metadata under `deskbook`: minutes, part, goals, needs, topics,
+patterns and exercises. Its title is its first heading.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from deskbook.checkout import root
+
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
@@ -79,7 +80,8 @@ class CourseMap:
         for part, group in self._parts:
             rows.append(f'<tr><th colspan="3" style="text-align:left">{html.escape(part)}</th></tr>')
             rows += [self._row(lesson) for lesson in group]
-        head = "<tr><th>Lesson</th><th>Minutes</th><th>About</th></tr>"
+        names = "".join(f'<th style="text-align:left">{it}</th>' for it in ("Lesson", "Minutes", "About"))
+        head = f"<tr>{names}</tr>"
         return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
     @staticmethod
