@@ -20,7 +20,8 @@ MODE_VARIABLE = "DESKBOOK_SERVICES"
 MODES = ("auto", "path")
 
 _VERSION_TIMEOUT_S = 10.0
-_SERVER_FOLDERS = (
+#: Where packages put PostgreSQL without putting it on PATH.
+SERVER_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/opt/homebrew/opt/postgresql*/bin",
@@ -143,7 +144,7 @@ def _from_machine(service: str) -> Iterator[Binaries]:
     if found := shutil.which("postgres"):
         # PATH often holds a link; initdb and share/ lie beside the real program.
         folders.append(Path(found).resolve().parent)
-    for pattern in _SERVER_FOLDERS:
+    for pattern in SERVER_FOLDERS:
         hits = Path("/").glob(pattern.lstrip("/"))
         folders += sorted(hits, key=lambda folder: version_tuple(str(folder)), reverse=True)
     for folder in dict.fromkeys(folders):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import threading
@@ -78,6 +77,8 @@ def in_thread(work: Callable[[], T]) -> T:
 
 def run_coroutine(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine to its end, also from inside a running event loop."""
+    import asyncio  # not at the top: `ensure` without addresses given needs no event loop
+
     return in_thread(lambda: asyncio.run(work()))
 
 

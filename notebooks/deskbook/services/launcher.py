@@ -15,6 +15,9 @@ from deskbook.services.errors import ServicesError
 from deskbook.services.state import StateFolder
 from deskbook.services.supervisor import GRACE_S
 
+#: Environment variable: how long servers outlive their last client, instead of GRACE_S.
+GRACE_VARIABLE = "DESKBOOK_SERVICES_GRACE_S"
+
 _START_TIMEOUT_S = 20.0
 _BACKLOG = 128
 _AGAIN = "Try again; if it stays, set DATABASE_URL and REDIS_URL to running servers."
@@ -27,7 +30,7 @@ _PROGRAM = (
 )
 
 
-def launch_shared(state: StateFolder, lock: int, grace_s: float = GRACE_S) -> None:
+def launch_shared(state: StateFolder, lock: int) -> None:
     """Start the supervisor of `state`; clients may connect as soon as this returns.
 
     The caller holds `lock`; the new process inherits it. If the caller dies half way, either the lock is free
@@ -36,7 +39,6 @@ def launch_shared(state: StateFolder, lock: int, grace_s: float = GRACE_S) -> No
     Args:
         state: the state folder.
         lock: descriptor from `StateFolder.try_lock`; closed here.
-        grace_s: seconds the servers outlive their last client.
 
     Raises:
         ServicesError: the process could not be started.
@@ -47,7 +49,13 @@ def launch_shared(state: StateFolder, lock: int, grace_s: float = GRACE_S) -> No
         listener.listen(_BACKLOG)
         _launch(
             state,
-            {"lock": lock, "listener": listener.fileno(), "owner": None, "grace_s": grace_s, "settings": {}},
+            {
+                "lock": lock,
+                "listener": listener.fileno(),
+                "owner": None,
+                "grace_s": _grace_s(),
+                "settings": {},
+            },
         )
 
 
@@ -72,6 +80,16 @@ def launch_private(state: StateFolder, lock: int, settings: Mapping[str, Mapping
             {"lock": lock, "listener": None, "owner": theirs.fileno(), "grace_s": 0.0, "settings": settings},
         )
     return ours
+
+
+def _grace_s() -> float:
+    given = os.environ.get(GRACE_VARIABLE, "").strip()
+    try:
+        return max(0.0, float(given)) if given else GRACE_S
+    except ValueError:
+        raise ServicesError(
+            f"{GRACE_VARIABLE} is {given!r}, but it must be a number of seconds.", "Correct it or unset it."
+        ) from None
 
 
 def _launch(state: StateFolder, arguments: dict[str, Any]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from deskbook.services import binaries, launcher
+from deskbook.services import binaries
 from deskbook.services.both_ways import BothWays
 from deskbook.services.ensuring import require_posix
 from deskbook.services.errors import ServicesError
-from deskbook.services.lease import Lease
 from deskbook.services.model import Services
-from deskbook.services.state import StateFolder
+
+if TYPE_CHECKING:
+    from deskbook.services.lease import Lease
 
 _ATTEMPTS = 5
 
@@ -49,8 +50,7 @@ class OwnCluster(BothWays[Services]):
     def _open(self) -> Services:
         require_posix()
         found = {name: binaries.find(name) for name in self._settings}
-        state, connection = self._launch()
-        lease = Lease(connection, state)
+        lease = _private_lease(self._settings)
         try:
             services = lease.request(found)
         except ConnectionError:
@@ -70,13 +70,18 @@ class OwnCluster(BothWays[Services]):
             lease.stop()
             lease.close()
 
-    def _launch(self) -> tuple[StateFolder, socket.socket]:
-        for _ in range(_ATTEMPTS):
-            state = StateFolder.private()
-            state.create()
-            lock = state.try_lock()
-            # Another process that removes leftovers may be quicker than us with a folder that has no lock
-            # yet.
-            if lock is not None:
-                return state, launcher.launch_private(state, lock, self._settings)
-        raise ServicesError("A folder for servers could not be kept.", "Try again.")
+
+def _private_lease(settings: Mapping[str, Mapping[str, str]]) -> Lease:
+    # Not at the top: these modules need fcntl and Unix sockets, and Windows shall reach the sentence above.
+    from deskbook.services.launcher import launch_private
+    from deskbook.services.lease import Lease
+    from deskbook.services.state import StateFolder
+
+    for _ in range(_ATTEMPTS):
+        state = StateFolder.private()
+        state.create()
+        lock = state.try_lock()
+        # Another process that removes leftovers may be quicker than us with a folder that has no lock yet.
+        if lock is not None:
+            return Lease(launch_private(state, lock, settings), state)
+    raise ServicesError("A folder for servers could not be kept.", "Try again.")

@@ -31,6 +31,8 @@ _READY_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _PORT_ATTEMPTS = 10
 _POLL_S = 0.005
+#: Short: on a port that somebody else took meanwhile, nobody may answer.
+_PROBE_TIMEOUT_S = 0.2
 _HELP = "Correct what it says and try again, or set REDIS_URL to a running server."
 
 
@@ -140,7 +142,7 @@ class ValkeyServer:
         if self.process is None or self.process.poll() is not None:
             return False
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as probe:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=_PROBE_TIMEOUT_S) as probe:
                 probe.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
                 answer = b""
                 while chunk := probe.recv(256):
