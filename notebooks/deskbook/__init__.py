@@ -1,6 +1,6 @@
 """The toolkit of the FastAPI Deskbook: what notebooks, exercises and the command line import.
 
-A lesson starts with `%load_ext deskbook`, which turns on its checks in the running kernel.
+A lesson starts with `%load_ext deskbook`, which turns on its checks in the kernel and adds `%%module`.
 """
 
 from __future__ import annotations
@@ -11,5 +11,7 @@ from typing import Any
 def load_ipython_extension(shell: Any) -> None:
     """Turn on what a lesson needs in the running kernel; called by `%load_ext deskbook`."""
     from .authoring import hook
+    from .serving import modules
 
     hook.load_ipython_extension(shell)
+    modules.load_ipython_extension(shell)

@@ -5,6 +5,7 @@
         rows = await desk.sql("SELECT count(*) FROM candles")
 
 The app runs in this process (no port, no second process); the database is real and gone after the block.
+`serving_app` puts it, or any other app, behind a real uvicorn instead: see `deskbook.serving`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import reference_app
 from deskbook.services import Template, fresh_database
+from deskbook.serving import ServedApp, ServingError, serving_app
+from deskbook.serving.trace import trace
 from reference_app.app import create_app
 from reference_app.data.load import load_async
 from reference_app.infra.migrate import upgrade_async
 from reference_app.infra.state import AppState
 from reference_app.settings import load_settings
+
+__all__ = ["RunningApp", "ServedApp", "ServingError", "desk_template", "running_app", "serving_app", "trace"]
 
 REQUEST_TIMEOUT_S = 10.0
 LIFESPAN_TIMEOUT_S = 15.0
