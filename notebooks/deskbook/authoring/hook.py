@@ -32,6 +32,7 @@ from .left_behind import (
     describe_task,
     find_creation_site,
     is_infrastructure,
+    is_infrastructure_frame,
     with_cell_names,
 )
 
@@ -85,6 +86,8 @@ class CellWatch:
         self.failures: list[str] = []
         # Weak: a strong reference would keep alive a task that Python would have collected: a hidden bug.
         self.sites: weakref.WeakKeyDictionary[asyncio.Task[Any], CreationSite] = weakref.WeakKeyDictionary()
+        # When a task is collected, its weak reference is gone before asyncio reports it: kept by id as well.
+        self._sites_by_id: dict[int, CreationSite] = {}
         self._originals: dict[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         # Bound once: a bound method is a new object each time, and `is` tells whether a cell replaced ours.
@@ -153,21 +156,21 @@ class CellWatch:
             task = self._next_factory(loop, coro, **kwargs)
         else:
             task = asyncio.Task(coro, loop=loop, **kwargs)
-        self.sites[task] = find_creation_site(self.shell, owner=_owner.get())
+        site = find_creation_site(self.shell, owner=_owner.get())
+        self.sites[task] = self._sites_by_id[id(task)] = site
         return task
 
     def _on_loop_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Record what asyncio would only log: failures never retrieved, tasks that vanished while pending."""
         task = context.get("task") or context.get("future")
-        site = self.sites.get(task) if isinstance(task, asyncio.Task) else None
+        site = self._sites_by_id.get(id(task))
         error = context.get("exception")
         if error is not None:
             where = describe_task(task, site) if isinstance(task, asyncio.Task) else context["message"]
             self.failures.append(describe_failure(error, where))
         elif isinstance(task, asyncio.Task):
-            self.failures.append(
-                f"{describe_task(task, site)} vanished before it was done: nobody held a reference to it."
-            )
+            what = "vanished before it was done, because nobody held a reference to it"
+            self.failures.append(f"{describe_task(task, site)} {what}")
         elif self._next_handler is not None:
             self._next_handler(loop, context)
         else:
@@ -203,6 +206,7 @@ class CellWatch:
         if self.failures:
             errors.append(LostFailureError(self.failures))
             self.failures = []
+        self._sites_by_id = {id(task): site for task, site in self.sites.items()}
         return errors
 
     def _collect_silent_failures(self) -> None:
@@ -232,6 +236,8 @@ class CellWatch:
         if not _holds_group(value):
             self._originals["showtraceback"](exc_tuple, *args, **kwargs)
             return
+        while tb is not None and is_infrastructure_frame(tb.tb_frame):
+            tb = tb.tb_next
         text = "".join(traceback.format_exception(etype, value, tb))
         self.shell._showtraceback(etype, value, with_cell_names(self.shell, text).splitlines())
 

@@ -105,6 +105,11 @@ def is_infrastructure(task: asyncio.Task[Any]) -> bool:
     return isinstance(code, CodeType) and code.co_filename.startswith(_infrastructure_folders())
 
 
+def is_infrastructure_frame(frame: FrameType) -> bool:
+    """Say whether a frame of a traceback belongs to the kernel."""
+    return frame.f_code.co_filename.startswith(_infrastructure_folders())
+
+
 def _infrastructure_folders() -> tuple[str, ...]:
     """Return the folders of the kernel's own packages, as far as they are imported."""
     modules = [sys.modules.get(name) for name in INFRASTRUCTURE]

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .quick_start import skip_slow_import
+
 
 class NotebookFileError(ValueError):
     """The file cannot be read as a notebook of format 4."""
@@ -53,7 +55,8 @@ def _joined(value: Any) -> Any:
 
 def write_notebook(path: Path, notebook: Any) -> None:
     """Write the notebook so that a reader sees the old file or the new one, never half of it."""
-    import nbformat  # costs 0.2 s, which the linter does not have
+    skip_slow_import()
+    import nbformat  # costs 0.3 s, which the linter does not have
 
     text = nbformat.writes(nbformat.from_dict(notebook), version=4)  # type: ignore[no-untyped-call]
     write_atomically(path, f"{text}\n")

@@ -19,11 +19,15 @@ import pytest
 from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, applied_to_process, kernel_environment
 from .markers import ignore_reason
 from .mutate import mutate_cell
+from .quick_start import skip_slow_import
 from .sanitize import SANITIZE_FILE
 from .summary import NotebookFigures, Summary
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+# A plugin named with -p is imported before pytest loads the installed ones, and with them nbval and nbformat.
+skip_slow_import()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,7 @@ from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, kernel_environment, kerne
 from .markers import nbval_options
 from .normalise import normalise, normalise_output
 from .notebook_file import NotebookFileError, read_notebook, write_notebook
+from .quick_start import skip_slow_import
 
 
 class CellFailedError(Exception):
@@ -69,6 +70,7 @@ def executed(
     on_cell: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Return a copy of the notebook with fresh outputs, in the committed form."""
+    skip_slow_import()
     import nbformat
 
     node: Any = nbformat.from_dict(copy.deepcopy(notebook))  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ def strict_pytest(arguments: list[str], output: int | None = None) -> int:
     Returns:
         The exit code of pytest.
     """
-    plugins = ["-p", "nbval.plugin", "-p", "deskbook.authoring.pytest_plugin", "-p", "no:cacheprovider"]
+    plugins = ["-p", "deskbook.authoring.pytest_plugin", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, *plugins, "--notebooks", *arguments]
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment.pop("PYTEST_ADDOPTS", None)

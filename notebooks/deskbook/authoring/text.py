@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from .normalise import CELL_METADATA, NOTEBOOK_METADATA
+from .quick_start import skip_slow_import
 
 FORMAT = "md:myst"
 
@@ -51,6 +52,7 @@ def to_text(notebook: dict[str, Any], base: str) -> str:
     Raises:
         TextError: If a cell would come back changed.
     """
+    skip_slow_import()
     import jupytext
     import nbformat
 
@@ -88,6 +90,7 @@ def from_text(text: str, notebook: dict[str, Any] | None) -> dict[str, Any]:
     Raises:
         TextError: If the text was not made by `deskbook notebook edit`, or is no MyST text.
     """
+    skip_slow_import()
     import jupytext
     import nbformat
     from jupytext.combine import combine_inputs_with_outputs
