@@ -46,8 +46,8 @@ def lab_address(tmp_path_factory):
     """A JupyterLab as `deskbook lab` runs it, on fresh copies of the lessons."""
     work = tmp_path_factory.mktemp("my-work")
     copy_lessons(CHECKOUT, work)
-    with jupyterlab(work, options=["--LabApp.expose_app_in_browser=True"]) as (address, _):
-        yield address
+    with jupyterlab(work, options=["--LabApp.expose_app_in_browser=True"]) as server:
+        yield server.wait_for_address()
 
 
 @pytest.fixture(scope="session")

@@ -43,15 +43,17 @@ def lab(no_browser: bool, port: int | None, ip: str) -> None:
 def _open(work: Path, copied: Copied, no_browser: bool, port: int | None, ip: str) -> None:
     for path in copied.offered:
         click.echo(f"A lesson that you changed has a new version beside it: my-work/{path}")
-    servers = ensure()
-    for service in (servers.postgres, servers.redis):
-        if service is not None:
-            click.echo(f"{service.version} ({service.origin})")
-    with jupyterlab(work, ip=ip, port=port) as (address, server):
+    with jupyterlab(work, ip=ip, port=port) as server:
+        # JupyterLab takes two seconds to come up: time enough for the services.
+        servers = ensure()
+        address = server.wait_for_address()
+        for name, service in (("PostgreSQL", servers.postgres), ("Valkey", servers.redis)):
+            if service is not None:
+                click.echo(f"{name} {service.version} from {service.origin}")
         click.echo(f"\nThe lessons are open at\n  {address}\n\nCtrl-C ends JupyterLab and the services.")
         if not no_browser:
             webbrowser.open(address)
-        _wait(server)
+        _wait(server.process)
 
 
 def _wait(server: subprocess.Popen[bytes]) -> None:

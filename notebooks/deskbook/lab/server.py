@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import secrets
@@ -21,6 +22,7 @@ from deskbook.services.processes import end_with_parent
 START_PAGE = "notebooks/00_start_here.ipynb"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+LOG_NAME = "jupyterlab.log"
 _CONFIG = Path(__file__).parent / "jupyter_config"
 
 
@@ -28,27 +30,72 @@ class LabError(Exception):
     """JupyterLab did not start; the text says why and what to do."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that was started.
+
+    Attributes:
+        process: The server; its kernels are its children.
+        runtime: Folder with its connection files and its log.
+        token: The secret that opens it.
+    """
+
+    process: subprocess.Popen[bytes]
+    runtime: Path
+    token: str
+
+    def wait_for_address(self) -> str:
+        """Wait until it answers, and return the address of the start page with the token.
+
+        Raises:
+            LabError: The port is taken, or the server ended or hung before it answered.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise LabError(self._why_it_ended())
+            for record in self.runtime.glob(f"jpserver-{self.process.pid}.json"):
+                with contextlib.suppress(ValueError, urllib.error.URLError):
+                    address = str(json.loads(record.read_text())["url"])
+                    urllib.request.urlopen(f"{address}api", timeout=2).close()  # noqa: S310 - our own server
+                    return f"{address}lab/tree/{START_PAGE}?token={self.token}"
+            time.sleep(0.05)
+        raise LabError(
+            f"JupyterLab did not answer within {START_TIMEOUT_S:.0f} s. Its last words: {self._tail()}"
+        )
+
+    def _why_it_ended(self) -> str:
+        if "already in use" in self._log():
+            return "The port is taken by another program. Choose another with `--port`, or leave it out."
+        return f"JupyterLab ended before it answered. Its last words: {self._tail()}"
+
+    def _log(self) -> str:
+        return (self.runtime / LOG_NAME).read_text(errors="replace")
+
+    def _tail(self) -> str:
+        lines = [line for line in self._log().splitlines() if line.strip()]
+        return "\n".join(["", *lines[-12:]])
+
+
 @contextlib.contextmanager
 def jupyterlab(
     work: Path, *, ip: str = "127.0.0.1", port: int | None = None, options: Sequence[str] = ()
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run JupyterLab on a folder; yield the address of the start page (with its token) and the process.
+) -> Iterator[Lab]:
+    """Start JupyterLab on a folder and end it, with its kernels, after the block.
+
+    It comes up by itself meanwhile: `wait_for_address` says when and where.
 
     Args:
         work: Root folder of the file browser.
         ip: Address to listen on.
         port: Port to listen on; None takes 8888 or the next free one.
         options: More options of `jupyter lab`.
-
-    Raises:
-        LabError: The port is taken, or the server ended before it answered.
     """
     with tempfile.TemporaryDirectory(prefix="deskbook-lab-") as folder:
         runtime = Path(folder)
-        log = runtime / "jupyterlab.log"
         token = secrets.token_urlsafe(24)
-        with log.open("wb") as output:
-            server = subprocess.Popen(
+        with (runtime / LOG_NAME).open("wb") as output:
+            process = subprocess.Popen(
                 [*_command(work, ip, port), *options],
                 env=_environment(runtime, token),
                 stdin=subprocess.DEVNULL,
@@ -58,10 +105,9 @@ def jupyterlab(
                 preexec_fn=end_with_parent(signal.SIGTERM),
             )
         try:
-            address = _wait_until_ready(server, runtime, log)
-            yield f"{address}lab/tree/{START_PAGE}?token={token}", server
+            yield Lab(process, runtime, token)
         finally:
-            _stop(server)
+            _stop(process)
 
 
 def _command(work: Path, ip: str, port: int | None) -> list[str]:
@@ -90,32 +136,6 @@ def _environment(runtime: Path, token: str) -> dict[str, str]:
         # By environment, not by argument: arguments are visible to every user of the machine.
         "JUPYTER_TOKEN": token,
     }
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise LabError(_why_it_ended(log))
-        for record in runtime.glob(f"jpserver-{server.pid}.json"):
-            with contextlib.suppress(ValueError, urllib.error.URLError):
-                address = str(json.loads(record.read_text())["url"])
-                urllib.request.urlopen(f"{address}api", timeout=2).close()  # noqa: S310 - our own server
-                return address
-        time.sleep(0.05)
-    raise LabError(f"JupyterLab did not answer within {START_TIMEOUT_S:.0f} s. Its last words: {_tail(log)}")
-
-
-def _why_it_ended(log: Path) -> str:
-    text = log.read_text(errors="replace")
-    if "already in use" in text:
-        return "The port is taken by another program. Choose another with `--port`, or leave it out."
-    return f"JupyterLab ended before it answered. Its last words: {_tail(log)}"
-
-
-def _tail(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return "\n".join(["", *lines[-12:]])
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
