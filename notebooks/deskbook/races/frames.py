@@ -1,0 +1,230 @@
+"""Where does a suspended task stand, and may another request run there?
+
+A task that waits is a chain of frames: the outermost coroutine awaits the next one, and so on down to a future.
+The explorer asks one question of that chain: is the innermost frame that matters *the user's*? Then the
+suspension is a scheduling point. The frames are of three kinds:
+
+* `TRANSPARENT`: the standard library, anyio. They act for their caller, so the question goes to the caller.
+* `PLUMBING`: starlette, fastapi, httpx, and this package. They only carry a request to the user's code; a
+  suspension there is a scheduling point only where user code ran since the last one (see `loop`).
+* `USER`: everything else: the service, its libraries, notebook cells, code made by `exec`.
+
+Rule: what is not recognised counts as the user's. A missed scheduling point is a false proof, one too many only
+costs time. The idea of making only visible operations scheduling points is from CHESS (Musuvathi et al.,
+"Finding and Reproducing Heisenbugs in Concurrent Programs", OSDI 2008).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import linecache
+import os
+import sysconfig
+import types
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+TRANSPARENT, PLUMBING, USER = 0, 1, 2
+
+_OWN = os.path.dirname(__file__) + os.sep
+_THREADS_FILE = _OWN + "threads.py"
+_STDLIB = tuple({sysconfig.get_paths()[key] + os.sep for key in ("stdlib", "platstdlib")})
+_SITES = tuple({sysconfig.get_paths()[key] + os.sep for key in ("purelib", "platlib")})
+_PLUMBING_PACKAGES = frozenset({"starlette", "fastapi", "httpx", "httpcore"})
+_TRANSPARENT_PACKAGES = frozenset({"anyio", "sniffio", "exceptiongroup"})
+
+_kinds: dict[str, int] = {}
+_ASYNC_GENERATOR_STEPS = (
+    "async_generator_asend",
+    "async_generator_athrow",
+    "anext_awaitable",
+    "coroutine_wrapper",
+)
+
+
+def kind_of_file(filename: str) -> int:
+    """Return TRANSPARENT, PLUMBING or USER for a source file name."""
+    kind = _kinds.get(filename)
+    if kind is None:
+        kind = _kinds[filename] = _classify(filename)
+    return kind
+
+
+def _classify(filename: str) -> int:
+    if filename.startswith(_OWN):
+        return USER if filename == _THREADS_FILE else PLUMBING
+    for site in _SITES:
+        if filename.startswith(site):
+            package = filename[len(site) :].split(os.sep)[0].removesuffix(".py")
+            if package in _PLUMBING_PACKAGES:
+                return PLUMBING
+            return TRANSPARENT if package in _TRANSPARENT_PACKAGES else USER
+    if "site-packages" in filename or "dist-packages" in filename:
+        return USER
+    if filename.startswith((*_STDLIB, "<frozen ")):
+        return TRANSPARENT
+    return USER
+
+
+def is_shown(filename: str) -> bool:
+    """Tell whether lines of a file belong into a picture: the service's own code, not that of its libraries."""
+    return (
+        kind_of_file(filename) == USER
+        and not filename.startswith(_OWN)
+        and "site-packages" not in filename
+        and "dist-packages" not in filename
+    )
+
+
+def await_chain(awaitable: Any) -> list[types.FrameType | None]:
+    """Return the frames of a suspended coroutine, outermost first.
+
+    `None` stands for a part of the chain that cannot be looked into. The objects that drive an async generator
+    (`asend()` and its kin) do not name their generator; `gc.get_referents` does.
+    """
+    frames: list[types.FrameType | None] = []
+    current = awaitable
+    while current is not None:
+        if isinstance(current, types.CoroutineType):
+            frame, current = current.cr_frame, current.cr_await
+        elif isinstance(current, types.GeneratorType):
+            frame, current = current.gi_frame, current.gi_yieldfrom
+        elif isinstance(current, types.AsyncGeneratorType):
+            frame, current = current.ag_frame, current.ag_await
+        elif type(current).__name__ in _ASYNC_GENERATOR_STEPS:
+            current = _driven_by(current)
+            if current is None:
+                frames.append(None)
+            continue
+        elif isinstance(current, asyncio.Future) or type(current).__name__ == "FutureIter":
+            break
+        else:
+            frames.append(None)
+            break
+        if frame is not None:
+            frames.append(frame)
+    return frames
+
+
+def _driven_by(step: Any) -> Any:
+    """Return the async generator, coroutine or inner step that an `asend()`-like object drives."""
+    for referent in gc.get_referents(step):
+        if isinstance(referent, (types.AsyncGeneratorType, types.CoroutineType, types.GeneratorType)):
+            return referent
+        if type(referent).__name__ in _ASYNC_GENERATOR_STEPS:
+            return referent
+    return None
+
+
+def stands_in_user_code(task: asyncio.Task[Any]) -> bool:
+    """Tell whether a task that is ready to run stands where the user's code decides what happens next.
+
+    The fast way for chains of coroutines and generators; `await_chain` knows the rest.
+    """
+    current: Any = task.get_coro()
+    kind = TRANSPARENT
+    # One pass from the outside in: the innermost frame that is not transparent wins.
+    while current is not None:
+        if isinstance(current, types.CoroutineType):
+            frame, current = current.cr_frame, current.cr_await
+        elif isinstance(current, types.GeneratorType):
+            frame, current = current.gi_frame, current.gi_yieldfrom
+        else:
+            return _innermost_kind(task) != PLUMBING
+        if frame is not None:
+            found = _kinds.get(frame.f_code.co_filename)
+            if found is None:
+                found = kind_of_file(frame.f_code.co_filename)
+            if found:
+                kind = found
+        if type(current) is _FUTURE_ITER:
+            break
+    return kind != PLUMBING
+
+
+def _innermost_kind(task: asyncio.Task[Any]) -> int:
+    for frame in reversed(await_chain(task.get_coro())):
+        if frame is None:
+            return USER
+        kind = kind_of_file(frame.f_code.co_filename)
+        if kind != TRANSPARENT:
+            return kind
+    return USER  # a task of library code alone, such as create_task(queue.get()): not known, so it counts
+
+
+def kind_of_callback(callback: Any) -> int:
+    """Return the kind of a plain loop callback; one that cannot be looked into is the user's."""
+    while isinstance(callback, partial):
+        callback = callback.func
+    function = getattr(callback, "__func__", callback)
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        return kind_of_file(code.co_filename)
+    if function is asyncio.futures._set_result_unless_cancelled:  # type: ignore[attr-defined]
+        return TRANSPARENT
+    return USER
+
+
+def user_frames_on_stack(frame: types.FrameType | None) -> bool:
+    """Tell whether user code is among the callers of `frame` (which is not counted itself)."""
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        kind = kind_of_file(filename)
+        if kind == USER:
+            return True
+        if kind == PLUMBING and frame.f_code.co_name == "_drive" and filename.startswith(_OWN):
+            return False  # the explorer's own loop: the task starts above it
+        frame = frame.f_back
+    return False
+
+
+def source_line(code: types.CodeType, line: int) -> str:
+    """Return a label that is the same on every machine: `function: source text of the line`."""
+    text = linecache.getline(code.co_filename, line).strip()
+    name = code.co_name
+    return f"{name}: {text}" if text else f"{name}: line {line}"
+
+
+def module_of(frame: types.FrameType) -> str:
+    """Return the module name of a frame, or the bare file name where it has none."""
+    name = frame.f_globals.get("__name__")
+    return str(name) if name else Path(frame.f_code.co_filename).stem
+
+
+def position(task: asyncio.Task[Any]) -> str:
+    """Return the label of the innermost user frame of a suspended task."""
+    for frame in reversed(await_chain(task.get_coro())):
+        if frame is not None and kind_of_file(frame.f_code.co_filename) == USER:
+            call = call_of_thread(frame)
+            return source_line(frame.f_code, frame.f_lineno) if call is None else str(call.label)
+    return "start"
+
+
+def call_of_thread(frame: types.FrameType) -> Any:
+    """Return the `threads.ControlledCall` that a frame of the thread stepper drives, or None."""
+    return frame.f_locals.get("call") if frame.f_code.co_filename == _THREADS_FILE else None
+
+
+async def _await_a_future() -> None:
+    await asyncio.Future(loop=_NoLoop())  # type: ignore[arg-type]
+
+
+class _NoLoop:
+    """Enough of a loop to hold one future, to learn the private type that awaits it."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def _future_iterator_type() -> type:
+    coroutine = _await_a_future()
+    try:
+        coroutine.send(None)
+        return type(coroutine.cr_await)
+    finally:
+        coroutine.close()
+
+
+_FUTURE_ITER = _future_iterator_type()

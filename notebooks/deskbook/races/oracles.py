@@ -1,0 +1,120 @@
+"""Rules that hold without being written for each service.
+
+`serializable`: requests that run at the same time must come to a result that they could have had one after the
+other, in some order. It needs no invariant, only something to compare: the responses and the observed state.
+Source: serializability as in Papadimitriou, "The Serializability of Concurrent Database Updates" (JACM 1979).
+
+With cancellations the rule is all or nothing: a cancelled request must have had its whole effect or none, so it is
+compared with orders in which it ran to its end and orders in which it did not run at all. The clock may move at any
+step of a sequential order too, so a timeout that strikes a lone request is not a race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+from collections.abc import Sequence, Set
+from typing import Any
+
+from .outcome import Failure, describe, frozen
+from .scenario import InProcess, RunResult
+from .schedule import is_environment, request_of
+from .search import Follow, Frontier
+from .timeline import default_state
+
+#: Sequential runs that are made at most to learn what is allowed (six requests have 720 orders).
+MAX_SEQUENTIAL_RUNS = 5_000
+
+
+class OneAfterTheOther(Follow):
+    """Follows a prefix of environment choices while the requests run strictly in a given order."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self, prefix: Sequence[str], order: Sequence[str]) -> None:
+        super().__init__(prefix)
+        self._order = order
+
+    def choose(self, options: Sequence[str], loop: Any) -> str:
+        """Offer only the first request of the order that is not done, and the clock."""
+        for name in self._order:
+            if not loop.roots[name].done():
+                mine = [step for step in options if request_of(step) == name and not is_environment(step)]
+                break
+        else:
+            mine = [step for step in options if not is_environment(step)]
+        clock = [step for step in options if step.startswith("clock") and is_environment(step)]
+        others = [step for step in options if not is_environment(step) and step not in mine]
+        # Background work of earlier requests goes on only when the present one waits for it.
+        return super().choose((mine or others) + clock or list(options), loop)
+
+
+class Serializable:
+    """Judges runs by the sequential ones.
+
+    Args:
+        runner: runs the scenario.
+        cancellable: the requests that may be cancelled.
+    """
+
+    def __init__(self, runner: InProcess, cancellable: Sequence[str]) -> None:
+        self._runner = runner
+        self._cancellable = set(cancellable)
+        self._names = runner.scenario.names
+        self._allowed: dict[frozenset[str], set[Any]] = {}
+        self.is_complete = True
+        self._budget = MAX_SEQUENTIAL_RUNS
+
+    def learn(self) -> None:
+        """Run the sequential orders, before the search starts."""
+        optional = sorted(self._cancellable)
+        for count in range(len(optional) + 1):
+            for left_out in itertools.combinations(optional, count):
+                self._learn_subset([name for name in self._names if name not in left_out])
+
+    def _learn_subset(self, names: Sequence[str]) -> None:
+        missing = frozenset(self._names) - frozenset(names)
+        cancellable, self._runner.cancellable = self._runner.cancellable, ()
+        try:
+            for order in itertools.permutations(names):
+                frontier = Frontier(None)
+                while (prefix := frontier.pop()) is not None:
+                    if self._budget <= 0:
+                        self.is_complete = False
+                        return
+                    self._budget -= 1
+                    chooser = OneAfterTheOther(prefix, order)
+                    self._runner.run(chooser, functools.partial(self._allow, missing), only=order)
+                    frontier.expand(chooser, len(prefix))
+        finally:
+            self._runner.cancellable = cancellable
+
+    def _allow(self, missing: frozenset[str], result: RunResult) -> None:
+        """Note an outcome under every set of cancelled requests that could have led to it."""
+        could_be_cancelled = sorted(self._cancellable - missing)
+        for count in range(len(could_be_cancelled) + 1):
+            for dropped in itertools.combinations(could_be_cancelled, count):
+                gone = missing.union(dropped)
+                self._allowed.setdefault(gone, set()).add(self._outcome(result, gone))
+
+    def _outcome(self, result: RunResult, gone: Set[str]) -> Any:
+        responses = tuple(
+            (name, frozen(result.responses[name]))
+            for name in self._names
+            if name in result.responses and name not in gone
+        )
+        state = result.state if self._runner.scenario.observe is not None else default_state(result.app)
+        return (responses, frozen(state))
+
+    def judge(self, result: RunResult) -> Failure | None:
+        """Compare one run with the sequential ones."""
+        gone = frozenset(
+            name for name, value in result.responses.items() if isinstance(value, asyncio.CancelledError)
+        )
+        if self._outcome(result, gone) in self._allowed.get(gone, ()):
+            return None
+        answers = ", ".join(f"{name}: {describe(value)}" for name, value in result.responses.items())
+        state = result.state if self._runner.scenario.observe is not None else default_state(result.app)
+        shown = f"; state {describe(state)}" if state else ""
+        return Failure("not serializable", f"no sequential order of the requests gives {answers}{shown}")

@@ -1,0 +1,69 @@
+"""What a run came to, in a form that can be compared and printed the same way on every machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a run is a counterexample.
+
+    Attributes:
+        kind: "invariant", "not serializable", "crash", "deadlock" or "livelock".
+        message: one or more sentences.
+    """
+
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+def frozen(value: Any) -> Any:
+    """Return a hashable copy of plain data, without addresses."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if isinstance(value, Mapping):
+        return (
+            "mapping",
+            *sorted(((repr(frozen(key)), frozen(item)) for key, item in value.items()), key=repr),
+        )
+    if isinstance(value, (set, frozenset)):
+        return ("set", *sorted((frozen(item) for item in value), key=repr))
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(item) for item in value)
+    if isinstance(value, httpx.Response):
+        return ("response", value.status_code, value.content)
+    if isinstance(value, BaseException):
+        return ("exception", type(value).__name__, str(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return (
+            type(value).__name__,
+            frozen({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}),
+        )
+    text = repr(value)
+    if " at 0x" in text:
+        return (type(value).__name__, frozen(vars(value)) if hasattr(value, "__dict__") else "")
+    return text
+
+
+def describe(value: Any) -> str:
+    """Return one short line for a response, a result or an exception."""
+    if isinstance(value, httpx.Response):
+        failure = value.extensions.get("exception")
+        body = value.text if len(value.text) <= 60 else value.text[:57] + "..."
+        note = f" ({type(failure).__name__}: {failure})" if failure is not None else ""
+        return f"{value.status_code} {body}".strip() + note
+    if isinstance(value, BaseException):
+        text = str(value)
+        return f"{type(value).__name__}: {text}" if text else type(value).__name__
+    text = repr(value)
+    if " at 0x" in text:
+        text = type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,149 @@
+"""Which schedule is run next: depth first, fewest preemptions first.
+
+A *preemption* is a switch away from a request that could have gone on. Races need few of them, so schedules are
+tried in the order of their preemptions: all with none, then all with one, and so on. The first counterexample then
+has as few preemptions as any. Source: iterative context bounding (Musuvathi & Qadeer, PLDI 2007).
+
+The frontier holds prefixes. A run follows its prefix and then goes on without preemptions; every place where it
+could have gone another way becomes a new prefix, filed under what it costs. A prefix that costs more than the
+present bound is kept, not dropped, so each schedule is run exactly once over all bounds, and what is left beyond
+the last bound is known: that is the difference between `exhausted` and `bounded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import Diverged
+from .schedule import is_environment
+
+#: One place where a run could have gone another way: (step number, options, actor before, cost before).
+Branch = tuple[int, Sequence[str], str | None, int]
+
+#: A request that takes this many steps in a row through places it has just been to is spinning; others go first.
+SPIN_LIMIT = 10
+
+
+def cost_of(step: str, options: Sequence[str], last: str | None) -> int:
+    """Return what a step adds to the cost of a schedule: 1 for a preemption, a cancellation or an early tick."""
+    if step[0] == "c" and is_environment(step):
+        if step == "clock":
+            return int(any(not is_environment(option) for option in options))
+        return 1
+    return int(step != last and last in options)
+
+
+class Follow:
+    """Follows a prefix, then goes on without preemptions; records what could have been chosen instead.
+
+    Args:
+        prefix: the steps to follow.
+        avoid_spinning: move on to another actor when one spins. Such a cut is remembered in `was_cut`: the
+            schedules in which it spins longer are not tried (fair scheduling, as in CHESS section 4).
+    """
+
+    __slots__ = ("_last", "_places", "_prefix", "_stretch", "branches", "cost", "costs", "steps", "was_cut")
+
+    def __init__(self, prefix: Sequence[str] = ()) -> None:
+        self._prefix = prefix
+        self._last: str | None = None
+        self._stretch = 0
+        self._places: list[Any] = []
+        self.steps: list[str] = []
+        self.branches: list[Branch] = []
+        self.cost = 0
+        self.was_cut = False
+
+    def choose(self, options: Sequence[str], loop: Any) -> str:
+        """Return the next step; see `loop.Chooser`."""
+        index = len(self.steps)
+        last = self._last
+        if index < len(self._prefix):
+            step = self._prefix[index]
+            if step not in options:
+                raise Diverged(
+                    f"step {index + 1} of the schedule is {step!r}, but only {', '.join(options)} can run: the code did "
+                    f"something else than in the run before (real I/O, random numbers, the time, a global left over?)"
+                )
+        else:
+            step = last if last in options else options[0]  # type: ignore[assignment]
+        forced = False
+        if len(options) > 1:
+            if step == last and index >= len(self._prefix) and self._spins(step, loop):
+                others = [option for option in options if option != step and not is_environment(option)]
+                others = others or [option for option in options if option.startswith("clock")]
+                if others:
+                    step, forced = others[0], True
+                    self.was_cut = True
+            self.branches.append((index, options, last, self.cost))
+            if not forced:
+                if step[0] == "c":
+                    self.cost += cost_of(step, options, last)
+                elif step != last and last in options:
+                    self.cost += 1
+        if step != last:
+            self._stretch = 0
+        self._stretch += 1
+        self.steps.append(step)
+        if step[0] != "c" or not is_environment(step):
+            self._last = step
+        return step
+
+    def _spins(self, step: str, loop: Any) -> bool:
+        if self._stretch < SPIN_LIMIT:
+            return False
+        if self._stretch == SPIN_LIMIT:
+            self._places = []
+        place = loop.place_of(step)
+        self._places.append(place)
+        return self._places.count(place) > SPIN_LIMIT
+
+
+class Frontier:
+    """The prefixes that are still to be run, by cost.
+
+    Args:
+        bound: the highest cost to run, or None for all.
+    """
+
+    def __init__(self, bound: int | None) -> None:
+        self.bound = bound
+        self.cost = 0
+        self._stacks: dict[int, list[tuple[str, ...]]] = {0: [()]}
+
+    def pop(self) -> tuple[str, ...] | None:
+        """Return the next prefix, or None when nothing is left up to the bound."""
+        while self._stacks:
+            stack = self._stacks.get(self.cost)
+            if stack:
+                return stack.pop()
+            self._stacks.pop(self.cost, None)
+            if not self._stacks:
+                return None
+            cheapest = min(self._stacks)
+            if self.bound is not None and cheapest > self.bound:
+                return None
+            self.cost = cheapest
+        return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left, at any cost."""
+        return not any(self._stacks.values())
+
+    def expand(self, run: Follow, prefix_length: int) -> None:
+        """File every way that `run` could have gone after its prefix and did not."""
+        steps = run.steps
+        for index, options, last, cost in reversed(run.branches):
+            if index < prefix_length:
+                break
+            taken = steps[index]
+            base = tuple(steps[:index])
+            for option in options:
+                if option != taken:
+                    total = cost + cost_of(option, options, last)
+                    stack = self._stacks.get(total)
+                    if stack is None:
+                        stack = self._stacks[total] = []
+                    stack.append((*base, option))
