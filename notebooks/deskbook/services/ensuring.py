@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from deskbook.services import binaries, external
@@ -99,10 +101,23 @@ def _own(held: _Held, names: list[str]) -> dict[str, Service]:
     if lease is not None:
         lease.close()
     # A new connection even where the old one could ask again: one way to get a lease is enough.
-    fresh, services = leases.acquire(StateFolder.shared(mode), found)
+    with disk_trouble_as_sentence():
+        fresh, services = leases.acquire(StateFolder.shared(mode), found)
     held.leases[mode] = fresh
     held.services |= {(mode, name): service for name, service in services.items()}
     return services
+
+
+@contextlib.contextmanager
+def disk_trouble_as_sentence() -> Iterator[None]:
+    """Turn what the operating system says about files into a `ServicesError`."""
+    try:
+        yield
+    except OSError as error:
+        raise ServicesError(
+            f"The servers' files cannot be written: {error}.",
+            "Free some space in the folder for temporary files, or set TMPDIR to another one.",
+        ) from None
 
 
 def require_posix() -> None:

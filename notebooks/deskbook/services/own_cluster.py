@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deskbook.services import binaries
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import require_posix
+from deskbook.services.ensuring import disk_trouble_as_sentence, require_posix
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Services
 
@@ -50,7 +50,8 @@ class OwnCluster(BothWays[Services]):
     def _open(self) -> Services:
         require_posix()
         found = {name: binaries.find(name) for name in self._settings}
-        lease = _private_lease(self._settings)
+        with disk_trouble_as_sentence():
+            lease = _private_lease(self._settings)
         try:
             services = lease.request(found)
         except ConnectionError:

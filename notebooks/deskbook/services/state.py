@@ -96,15 +96,20 @@ class StateFolder:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
             return None
-        try:
+        with contextlib.suppress(OSError):  # taken
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_ino == self._lock.stat().st_ino:
+            # Another file by this name means that a supervisor removed the one we hold while we opened it.
+            if self.is_locked_by(descriptor):
                 return descriptor
-        except OSError:  # taken, or the file is gone
-            pass
-        # Another file by this name means that a supervisor removed the one we hold while we opened it.
         os.close(descriptor)
         return None
+
+    def is_locked_by(self, descriptor: int) -> bool:
+        """Whether the lock file is still the one behind `descriptor`."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._lock.stat())
+        except OSError:
+            return False
 
     def note_owner(self) -> None:
         """Write our process number into the lock file, for people; the caller holds the lock."""

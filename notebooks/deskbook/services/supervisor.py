@@ -33,6 +33,8 @@ from deskbook.services.valkey_server import ValkeyServer
 #: How long servers outlive their last client, so that two commands in a row share them.
 GRACE_S = 1.0
 
+#: How long to wait for the process that started us, which connects at once if it lives.
+_FIRST_CLIENT_TIMEOUT_S = 5.0
 _REQUEST_MAX_BYTES = 65_536
 _SEND_TIMEOUT_S = 1.0
 _CHILD_CHECK_S = 0.5
@@ -60,6 +62,7 @@ class Supervisor:
 
     Args:
         state: the locked state folder, removed at the end.
+        lock: descriptor of its lock.
         listener: socket for clients to connect to; None when `owner` is the only one.
         owner: connection of the process that started a private supervisor.
         settings: settings by service name, for servers that differ from the usual.
@@ -69,12 +72,14 @@ class Supervisor:
     def __init__(
         self,
         state: StateFolder,
+        lock: int,
         listener: socket.socket | None,
         owner: socket.socket | None,
         settings: Mapping[str, Mapping[str, str]],
         grace_s: float,
     ) -> None:
         self._state = state
+        self._lock = lock
         self._listener = listener
         self._settings = settings
         self._grace_s = grace_s
@@ -84,7 +89,7 @@ class Supervisor:
         self._data: Path | None = None
         self._stopping = False
         self._stop_waiters: list[Client] = []
-        self._idle_since = time.monotonic()
+        self._idle_until = time.monotonic() + max(grace_s, _FIRST_CLIENT_TIMEOUT_S)
         if listener is not None:
             listener.setblocking(False)
             self._selector.register(listener, selectors.EVENT_READ)
@@ -110,10 +115,10 @@ class Supervisor:
     def _patience_s(self) -> float:
         if self._clients:
             return _CHILD_CHECK_S
-        return max(0.0, self._idle_since + self._grace_s - time.monotonic())
+        return max(0.0, self._idle_until - time.monotonic())
 
     def _is_idle(self) -> bool:
-        if self._clients or time.monotonic() < self._idle_since + self._grace_s:
+        if self._clients or time.monotonic() < self._idle_until:
             return False
         self._accept()  # somebody may have knocked since the last turn
         return not self._clients
@@ -137,7 +142,7 @@ class Supervisor:
         if self._clients.pop(client.connection, None) is not None:
             self._selector.unregister(client.connection)
             client.connection.close()
-        self._idle_since = time.monotonic()
+        self._idle_until = time.monotonic() + self._grace_s
 
     def _read(self, client: Client) -> None:
         try:
@@ -230,22 +235,29 @@ class Supervisor:
 
     def _shut_down(self) -> None:
         """End the servers and remove every file, the lock last: who gets it then finds nothing of ours."""
-        self._state.socket.unlink(missing_ok=True)
+        # A machine that cleans up old temporary files may have taken the lock file; then the folder belongs to
+        # another supervisor by now.
+        is_ours = self._state.is_locked_by(self._lock)
+        if is_ours:
+            self._state.socket.unlink(missing_ok=True)
         if self._listener is not None:
             self._listener.close()
-        pids = self._status()["clients"]
         for server in self._servers.values():
             server.stop()
-        self._state.remove()
+        if self._data is not None:
+            shutil.rmtree(self._data, ignore_errors=True)
+        if is_ours:
+            self._state.remove()
         for client in self._stop_waiters:
-            self._send(client, {"stopped": True, "clients": pids})
+            self._send(client, {"stopped": True})
 
 
 def main(arguments: dict[str, Any]) -> None:
     """Run a supervisor in a process of its own; called by `deskbook.services.launcher` only.
 
     Args:
-        arguments: `folder`, `lock`, `listener` and `owner` (file descriptors or None), `settings`, `grace_s`.
+        arguments: `folder`; `lock`, `listener` and `owner` (file descriptors, the last two or None); `settings`;
+            `grace_s`.
     """
     if os.fork():
         # The parent ends, so that we are nobody's child: Jupyter kernels end their children when they shut
@@ -260,7 +272,9 @@ def main(arguments: dict[str, Any]) -> None:
     )
     state = StateFolder(Path(arguments["folder"]))
     state.note_owner()
-    supervisor = Supervisor(state, listener, owner, arguments["settings"], arguments["grace_s"])
+    supervisor = Supervisor(
+        state, arguments["lock"], listener, owner, arguments["settings"], arguments["grace_s"]
+    )
     signal.signal(signal.SIGTERM, supervisor.request_stop)
     try:
         supervisor.run()
