@@ -13,6 +13,7 @@ from reference_app.infra.database import create_engine, create_sessions
 from reference_app.infra.docs import install_docs
 from reference_app.infra.health import router as health_router
 from reference_app.infra.http_methods import HttpMethodsMiddleware
+from reference_app.infra.problem_pages import router as problem_pages_router
 from reference_app.infra.problems import COMMON_RESPONSES, install_problems
 from reference_app.infra.startup import check_database
 from reference_app.infra.state import AppState
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     v1.include_router(accounts_router)
     app.include_router(v1)
     app.include_router(health_router)
+    app.include_router(problem_pages_router)
     return app
 
 

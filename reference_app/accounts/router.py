@@ -7,7 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response, status
 
 from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
-from reference_app.accounts.schemas import AccountId, AccountIn, AccountOut, EntryId, EntryOut, MovementIn
+from reference_app.accounts.schemas import (
+    AccountId,
+    AccountIn,
+    AccountOut,
+    EntryId,
+    EntryOut,
+    MovementIn,
+    entry_key,
+)
 from reference_app.accounts.service import AccountService
 from reference_app.infra.paging import (
     Cursor,
@@ -16,7 +24,6 @@ from reference_app.infra.paging import (
     PageSize,
     decode_cursor,
     encode_cursor,
-    invalid_cursor,
     link_next,
 )
 from reference_app.infra.state import AppRequest
@@ -87,7 +94,7 @@ async def list_entries(
     cursor: Cursor = None,
 ) -> Page[EntryOut]:
     """List what happened to an account, oldest first."""
-    rows, more = await accounts.entries(account_id, _entry_id(cursor), limit)
+    rows, more = await accounts.entries(account_id, decode_cursor(cursor, entry_key), limit)
     next_cursor = encode_cursor(rows[-1].id) if more else None
     link_next(request, response, next_cursor)
     return Page(items=[EntryOut.model_validate(row) for row in rows], next_cursor=next_cursor)
@@ -101,12 +108,3 @@ async def read_entry(account_id: AccountId, entry_id: EntryId, accounts: Account
 
 def _location(request: AppRequest, account_id: AccountId, entry: EntryOut) -> str:
     return str(request.app.url_path_for("read_entry", account_id=str(account_id), entry_id=str(entry.id)))
-
-
-def _entry_id(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    key = decode_cursor(cursor)
-    if not (key.isascii() and key.isdigit() and int(key) < 2**63):
-        raise invalid_cursor()
-    return int(key)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -15,6 +14,7 @@ from reference_app.patterns.problem_details import Problem
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+Key = TypeVar("Key")
 
 MAX_PAGE_SIZE = 1000
 
@@ -45,24 +45,26 @@ def encode_cursor(key: object) -> str:
     return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str) -> str:
-    """Return the key inside a token.
+def decode_cursor(cursor: str | None, parse: Callable[[str], Key]) -> Key | None:
+    """Return the key inside a token, or None where there is no token.
+
+    Args:
+        cursor: What the client sent: anything.
+        parse: Makes the key of its text; raises ValueError where the text cannot be one.
 
     Raises:
         InvalidCursor: The token is not one of `encode_cursor`.
     """
+    if cursor is None:
+        return None
     try:
-        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError, ValueError):
-        raise invalid_cursor() from None
-    if encode_cursor(key) != cursor:
-        raise invalid_cursor()
+        padded = cursor + "=" * (-len(cursor) % 4)
+        key = parse(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
+    except ValueError:  # of base64, of UTF-8 or of the key
+        key = None
+    if key is None or encode_cursor(key) != cursor:
+        raise InvalidCursor("Pass `next_cursor` of the page before unchanged, or leave `cursor` out.")
     return key
-
-
-def invalid_cursor() -> InvalidCursor:
-    """Return the problem for a token whose key does not parse."""
-    return InvalidCursor("Pass `next_cursor` of the page before unchanged, or leave `cursor` out.")
 
 
 def cut(rows: Sequence[Row], page_size: int) -> tuple[Sequence[Row], bool]:

@@ -14,12 +14,11 @@ from reference_app.infra.paging import (
     PageSize,
     decode_cursor,
     encode_cursor,
-    invalid_cursor,
     link_next,
 )
 from reference_app.infra.state import AppRequest
 from reference_app.market.problems import InstrumentNotFound, NoQuote
-from reference_app.market.schemas import CandleOut, InstrumentOut, IsoDate, QuoteOut, Symbol
+from reference_app.market.schemas import CandleOut, InstrumentOut, IsoDate, QuoteOut, Symbol, symbol_key
 from reference_app.market.service import MarketService
 from reference_app.patterns.problem_details import InvalidRequest, documented
 
@@ -40,8 +39,7 @@ async def list_instruments(
     request: AppRequest, response: Response, market: Market, limit: PageSize = 100, cursor: Cursor = None
 ) -> Page[InstrumentOut]:
     """List the instruments by symbol."""
-    after = decode_cursor(cursor) if cursor else None
-    rows, more = await market.instruments(after, limit)
+    rows, more = await market.instruments(decode_cursor(cursor, symbol_key), limit)
     next_cursor = encode_cursor(rows[-1].symbol) if more else None
     link_next(request, response, next_cursor)
     return Page(items=[InstrumentOut.model_validate(row) for row in rows], next_cursor=next_cursor)
@@ -69,7 +67,8 @@ async def list_candles(
         raise InvalidRequest(
             errors=[{"in": "query", "pointer": "/start", "detail": "start must not be after end"}]
         )
-    rows, more = await market.candles(symbol, start, end, _day(cursor), limit)
+    after = decode_cursor(cursor, dt.date.fromisoformat)
+    rows, more = await market.candles(symbol, start, end, after, limit)
     next_cursor = encode_cursor(rows[-1].date) if more else None
     link_next(request, response, next_cursor)
     return Page(items=[CandleOut.model_validate(row) for row in rows], next_cursor=next_cursor)
@@ -80,12 +79,3 @@ async def read_quote(symbol: Symbol, market: Market) -> QuoteOut:
     """Return the newest price of an instrument: its last known close."""
     candle = await market.last_candle(symbol)
     return QuoteOut(symbol=symbol, price=candle.close, as_of=candle.date)
-
-
-def _day(cursor: str | None) -> dt.date | None:
-    if cursor is None:
-        return None
-    try:
-        return dt.date.fromisoformat(decode_cursor(cursor))
-    except ValueError:
-        raise invalid_cursor() from None

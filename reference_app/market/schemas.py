@@ -12,7 +12,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from reference_app.patterns.money import Price
 
-Symbol = Annotated[str, Path(pattern="^[A-Z][A-Z0-9.]{0,9}$", examples=["AAPL"])]
+SYMBOL_PATTERN = "^[A-Z][A-Z0-9.]{0,9}$"
+
+Symbol = Annotated[str, Path(pattern=SYMBOL_PATTERN, examples=["AAPL"])]
+
+
+def symbol_key(text: str) -> str:
+    """Return the text where it can be a symbol; ValueError elsewhere (PostgreSQL cannot even store a NUL)."""
+    if re.fullmatch(SYMBOL_PATTERN.removesuffix("$"), text) is None:
+        raise ValueError("not a symbol")
+    return text
 
 
 def _iso(value: Any) -> Any:
