@@ -25,6 +25,12 @@ lab: ## Open the lessons in JupyterLab (services included)
 test: ## Run what CI runs
 	$(WITH_ENV) exec "$$py" -m pytest $(ARGS)
 
+prove: ## The long run: repetitions, other Pythons, fresh environments (an hour at most)
+	$(WITH_ENV) exec "$$py" -m pytest -m "prove or not prove" $(ARGS)
+
+bench: ## Measure; prints medians of five with their spread
+	$(WITH_ENV) for bench in tests/*/bench_*.py; do echo "== $$bench"; "$$py" "$$bench" || exit 1; done
+
 serve: ## Run the reference app with its interactive docs
 	$(WITH_ENV) exec "$$py" -m deskbook serve $(ARGS)
 
