@@ -235,8 +235,8 @@ class Supervisor:
 
     def _shut_down(self) -> None:
         """End the servers and remove every file, the lock last: who gets it then finds nothing of ours."""
-        # A machine that cleans up old temporary files may have taken the lock file; then the folder belongs to
-        # another supervisor by now.
+        # A machine that cleans up old temporary files may have taken the lock file; then the folder belongs
+        # to another supervisor by now.
         is_ours = self._state.is_locked_by(self._lock)
         if is_ours:
             self._state.socket.unlink(missing_ok=True)
@@ -256,8 +256,8 @@ def main(arguments: dict[str, Any]) -> None:
     """Run a supervisor in a process of its own; called by `deskbook.services.launcher` only.
 
     Args:
-        arguments: `folder`; `lock`, `listener` and `owner` (file descriptors, the last two or None); `settings`;
-            `grace_s`.
+        arguments: `folder`; the file descriptors `lock`, `listener` and `owner`, of which the last two may be
+            None; `settings`; `grace_s`.
     """
     if os.fork():
         # The parent ends, so that we are nobody's child: Jupyter kernels end their children when they shut
