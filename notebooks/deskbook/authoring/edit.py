@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def sync(
         if not keep_text:
             raise _conflict(path, before)
         if before is not None:
-            write_atomically(replaced_path(path), to_text(before, fingerprint(before)))
+            _keep_beside(path, before)
     notebook = executed(from_text(text, before), path.resolve().parent, timeout_s, on_cell)
     if fingerprint(_read_if_there(path)) != fingerprint(before):  # somebody saved it while the cells ran
         raise _conflict(path, _read_if_there(path))
@@ -85,9 +86,21 @@ def sync(
     return len(notebook["cells"])
 
 
-def replaced_path(path: Path) -> Path:
-    """Return where the other state of a notebook is kept after a conflict."""
-    return path.with_suffix(".replaced.myst.md")
+def replaced_path(path: Path, number: int = 1) -> Path:
+    """Return where another state of a notebook is kept after a conflict; each gets a number of its own."""
+    return path.with_suffix(f".replaced{number}.myst.md")
+
+
+def _keep_beside(path: Path, notebook: dict[str, Any]) -> Path:
+    """Write a state of the notebook beside the text, under a name that holds nothing else."""
+    text = to_text(notebook, fingerprint(notebook))
+    for number in itertools.count(1):
+        other = replaced_path(path, number)
+        if not other.exists():
+            write_atomically(other, text)
+        if other.read_text(encoding="utf-8") == text:
+            return other
+    raise AssertionError("unreachable: the numbers do not end")
 
 
 def _refresh_text(source: Path, text: str, notebook: dict[str, Any]) -> None:
@@ -103,9 +116,7 @@ def _read_if_there(path: Path) -> dict[str, Any] | None:
 
 def _conflict(path: Path, notebook: dict[str, Any] | None) -> ConflictError:
     """Write the state of the notebook beside the text, and say what to do."""
-    other = replaced_path(path)
-    if notebook is not None:
-        write_atomically(other, to_text(notebook, fingerprint(notebook)))
+    other = _keep_beside(path, notebook) if notebook is not None else path
     return ConflictError(
         f"{path.name} has changed since {text_path(path).name} was made; nothing was overwritten. "
         f"The notebook as it is now stands in {other.name}. Copy what you need from there into your text, "

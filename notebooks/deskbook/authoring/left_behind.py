@@ -86,9 +86,9 @@ class LostFailureError(LeftBehindError):
 def describe_failure(error: BaseException, where: str) -> str:
     """Return one line for the message and below it the traceback."""
     detail = "".join(traceback.format_exception(error)).rstrip()
-    return (
-        f"{where} raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n{detail}"
-    )
+    message = (str(error).splitlines() or [""])[0]
+    raised = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{where} raised {raised}\n{detail}"
 
 
 def describe_task(task: asyncio.Task[Any], site: CreationSite | None) -> str:

@@ -24,7 +24,7 @@ TAGS: dict[str, tuple[str, bool]] = {
 }
 
 #: The line that says why an output is not compared; it may stand anywhere in the cell.
-REASON_LINE = re.compile(r"^\s*#\s*reason:\s*(?P<reason>\S.*)$", re.MULTILINE)
+REASON_LINE = re.compile(r"^[ \t]*#[ \t]*reason:[ \t]*(?P<reason>\S.*)$", re.MULTILINE)
 
 
 def nbval_options(cell: dict[str, Any], source: str) -> dict[str, bool]:
