@@ -1,6 +1,6 @@
 """The suite on other Pythons, as an ordinary user, and in an environment made from environment.yml.
 
-Long: each run makes its own environment in its own clone and runs what `make test` runs. `make prove` asks for it.
+Long: each run makes its own environment in its own clone and runs what `make test` runs.
 """
 
 import os
@@ -100,7 +100,7 @@ def test_the_suite_is_green_for_an_ordinary_user(clone):
 
 
 def test_the_pip_section_of_environment_yml_makes_an_environment_that_matches_the_lock(clone, tmp_path):
-    """As conda and mamba do it: the section in a file in a temporary folder, run from the checkout's folder."""
+    """As conda and mamba do it: the section in a temporary file, installed from the checkout's folder."""
     section = yaml.safe_load((clone / "environment.yml").read_text())["dependencies"][-1]["pip"]
     requirements = tmp_path / "condaenv.requirements.txt"
     requirements.write_text("\n".join(section))
@@ -110,8 +110,8 @@ def test_the_pip_section_of_environment_yml_makes_an_environment_that_matches_th
         [python, "-m", "pip", "install", "-q", "-r", requirements], cwd=clone, check=True, timeout=900
     )
     check = (
-        "from pathlib import Path; from deskbook.environment.installed import differences, is_installed_from; "
-        "root = Path.cwd(); print(differences(root / 'requirements.lock'), is_installed_from(root))"
+        "from pathlib import Path; import deskbook.environment.installed as it; "
+        "root = Path.cwd(); print(it.differences(root / 'requirements.lock'), it.is_installed_from(root))"
     )
     said = subprocess.run(
         [python, "-c", check], cwd=clone, capture_output=True, text=True, check=True, timeout=60
