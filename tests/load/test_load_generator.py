@@ -83,7 +83,7 @@ async def test_a_closed_loop_hides_a_stall_that_an_open_loop_shows() -> None:
         closed = await load(url, clients=1, requests=200)
     async with serving(stall_once) as url:
         open_ = await load(url, rate_per_s=200, seconds=1)
-    assert closed.requests == open_.requests == 200
+    assert repr(closed) == repr(open_) == "<GET /: 200 answered 200; no errors>"
     assert closed.percentile_s(100) >= 0.5
     # One request of 200 met the stall; those that would have come meanwhile were never sent.
     assert closed.percentile_s(99) < 0.1
@@ -280,3 +280,16 @@ async def test_a_generator_that_dies_is_one_clear_sentence() -> None:
     async with serving(answer) as url:
         with pytest.raises(LoadError, match="failed with exit code -9: it said nothing"):
             await load(url, requests=5)
+
+
+async def test_a_connection_is_not_used_again_after_a_500_as_servers_close_it() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        result = await load(f"http://127.0.0.1:{port}", clients=2, requests=40)
+    assert repr(result) == "<GET /: 40 answered 500; no errors>"

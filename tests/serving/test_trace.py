@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from deskbook.pictures import Row, Span
+from deskbook.pictures import Span
 from deskbook.serving import ServingError, serving_app
 from deskbook.serving.modules import write_module
 from deskbook.serving.steps import NUMBER_HEADER, StepRecorder
@@ -45,10 +45,6 @@ def test_a_request_is_running_blocked_or_waiting() -> None:
     ]
 
 
-def seconds(row: Row, state: str) -> float:
-    return sum(span.end_s - span.start_s for span in row.spans if span.state == state)
-
-
 async def test_a_blocking_report_blocks_the_quotes_and_a_threaded_one_does_not() -> None:
     write_module("trace_test_app", APP)
     async with serving_app("trace_test_app:app", record=True) as desk:
@@ -58,11 +54,11 @@ async def test_a_blocking_report_blocks_the_quotes_and_a_threaded_one_does_not()
             "GET /quotes/A",
             "GET /quotes/B",
         ]
-        assert seconds(report, "running") >= 0.3
-        assert all(seconds(quote, "blocked") > 0.15 for quote in quotes)
+        assert report.seconds("running") >= 0.3
+        assert all(quote.seconds("blocked") > 0.15 for quote in quotes)
         report, *quotes = await trace(desk, "/reports/threaded", "/quotes/A", "/quotes/B")
-        assert seconds(report, "waiting") > 0.2
-        assert all(seconds(quote, "blocked") == 0 for quote in quotes)
+        assert report.seconds("waiting") > 0.2
+        assert all(quote.seconds("blocked") == 0 for quote in quotes)
         with pytest.raises(ServingError, match="GET /nowhere was answered with 404, not 200"):
             await trace(desk, "/nowhere")
 

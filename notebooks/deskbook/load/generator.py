@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -90,7 +91,10 @@ class Connection(asyncio.Protocol):
         """The answer is whole (the parser calls this); 1xx answers are not the answer yet."""
         status = self._parser.get_status_code()
         if status >= 200 and self._answer is not None and not self._answer.done():
-            self._keep_alive = self._parser.should_keep_alive() and not self._head_only
+            # A server that failed may close the connection behind its answer without saying so in a header;
+            # the next request on it would be counted as reset.
+            fine = status < 500 and not self._head_only
+            self._keep_alive = self._parser.should_keep_alive() and fine
             self._answer.set_result(status)
 
     def _fail(self, error: Exception) -> None:
@@ -100,13 +104,15 @@ class Connection(asyncio.Protocol):
 
 
 class Schedule:
-    """When each request is due; the two kinds of loop differ here and nowhere else."""
+    """When each request is due; the two kinds of loop differ here and in `Run.measure`."""
 
     def __init__(self, plan: dict[str, Any], started_s: float) -> None:
         self._begins_s: float = started_s + plan["start_after_s"]
         self._seconds: float = plan["seconds"]
         self._requests: int = plan["requests"]
         self._rate_per_s: float | None = plan["rate_per_s"]
+        if self._rate_per_s is not None:
+            self._requests = min(self._requests, math.ceil(self._rate_per_s * self._seconds))
         self._handed_out = 0
         self.ended_by = "requests"
 
@@ -114,13 +120,13 @@ class Schedule:
         """Wait until the next request is due and return the moment it was due at; None: no more."""
         if self._handed_out >= self._requests:
             return None
-        if self._rate_per_s is None:
-            due_s = max(clock(), self._begins_s)
-        else:
+        if self._rate_per_s is not None:
             due_s = self._begins_s + self._handed_out / self._rate_per_s
-        if due_s - self._begins_s >= self._seconds:
-            self.ended_by = "seconds"
-            return None
+        else:
+            due_s = max(clock(), self._begins_s)
+            if due_s - self._begins_s >= self._seconds:
+                self.ended_by = "seconds"
+                return None
         self._handed_out += 1
         if due_s > clock():
             await asyncio.sleep(due_s - clock())

@@ -32,6 +32,10 @@ class Row:
     label: str
     spans: Sequence[Span]
 
+    def seconds(self, state: State) -> float:
+        """Return how long it was in the state, in seconds."""
+        return sum(span.end_s - span.start_s for span in self.spans if span.state == state)
+
 
 def timeline(rows: Sequence[Row], finding: str) -> Picture:
     """Draw what each task did, over time.
