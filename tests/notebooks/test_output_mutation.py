@@ -1,4 +1,4 @@
-"""The output-mutation run and the closing lines: every kind of change is tried, each survivor has a reason."""
+"""The output-mutation run and its closing lines: every kind of change is tried, each survivor explained."""
 
 from __future__ import annotations
 

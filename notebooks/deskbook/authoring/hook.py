@@ -24,6 +24,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+from .interrupts import interruptible, was_stopped
 from .left_behind import (
     CreationSite,
     LostFailureError,
@@ -88,6 +89,7 @@ class CellWatch:
         self.sites: weakref.WeakKeyDictionary[asyncio.Task[Any], CreationSite] = weakref.WeakKeyDictionary()
         # When a task is collected, its weak reference is gone before asyncio reports it: kept by id as well.
         self._sites_by_id: dict[int, CreationSite] = {}
+        self._stopped = False
         self._originals: dict[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         # Bound once: a bound method is a new object each time, and `is` tells whether a cell replaced ours.
@@ -129,9 +131,11 @@ class CellWatch:
         loop = asyncio.get_running_loop()
         self._watch_loop(loop)
         known = asyncio.all_tasks(loop)
-        reply = await self._originals["execute"](*args, **kwargs)
-        if reply.get("ename") in {"KeyboardInterrupt", "CancelledError"}:  # the learner pressed stop
-            return reply
+        with interruptible(loop):
+            reply = await self._originals["execute"](*args, **kwargs)
+        if self._stopped or reply.get("ename") == "KeyboardInterrupt":
+            self._stopped = False
+            return reply | {"ename": "KeyboardInterrupt", "evalue": "the cell was stopped"}
         for _ in range(GRACE_TURNS):
             if not self._pending(loop, known):
                 break
@@ -233,6 +237,10 @@ class CellWatch:
     def _show_traceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """Show an exception group as an error of the cell; IPython only prints it to stderr."""
         etype, value, tb = self.shell._get_exc_info(exc_tuple)
+        if was_stopped(value):
+            etype, value = KeyboardInterrupt, KeyboardInterrupt("the cell was stopped")
+            exc_tuple = (etype, value, tb)
+            self._stopped = True
         if not _holds_group(value):
             self._originals["showtraceback"](exc_tuple, *args, **kwargs)
             return
