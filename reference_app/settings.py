@@ -7,6 +7,9 @@ the sentence nor `repr(settings)` shows a secret.
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -28,7 +31,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="DESK_", populate_by_name=True, frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="DESK_", populate_by_name=True, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
     database_url: SecretStr = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
@@ -89,15 +92,28 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: One sentence for each setting that is missing or wrong.
     """
+    _refuse_unknown(name.upper() for name in os.environ)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(" ".join(_sentence(item) for item in error.errors(include_input=False))) from None
 
 
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """Find a misspelt variable: without this it would be ignored, and the default would be in force."""
+    known = [f"DESK_{field.upper()}" for field in Settings.model_fields]
+    for name in names:
+        if name.startswith("DESK_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it."
+            raise SettingsError(f"{name} is not a setting: {hint}")
+
+
 def _sentence(item: Any) -> str:
     field = str(item["loc"][0]).lower()
     name = "DATABASE_URL" if field == "database_url" else f"DESK_{field.upper()}"
+    if item["type"] == "extra_forbidden":
+        return f"{name} is not a setting."
     if item["type"] == "missing":
         return f"{name} is not set: set it to a URL such as postgresql://user:password@localhost:5432/desk."
     reason = item["msg"].removeprefix("Value error, ")

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from reference_app.infra.database import create_engine, create_sessions
+from reference_app.infra.startup import StartupError, check_database
 from reference_app.market.models import CandleRecord
 from reference_app.market.service import MarketService
 from reference_app.settings import SettingsError, load_settings
@@ -57,9 +58,15 @@ async def load_async(url: str) -> int:
 
     Returns:
         How many candles were new or corrected.
+
+    Raises:
+        SettingsError: The URL is no PostgreSQL URL.
+        StartupError: The database cannot be used, or is not migrated.
     """
-    engine = create_engine(load_settings(database_url=url))
+    settings = load_settings(database_url=url)
+    engine = create_engine(settings)
     try:
+        await check_database(engine, settings)
         return await MarketService(create_sessions(engine)).load(NAMES, read_prices())
     finally:
         await engine.dispose()
@@ -75,7 +82,7 @@ def main() -> None:
     """Load the prices into the database that DATABASE_URL names."""
     try:
         changed = asyncio.run(load_async(load_settings().database_url.get_secret_value()))
-    except (SettingsError, OSError) as error:
+    except (SettingsError, StartupError) as error:
         sys.exit(f"load: {error}")
     print(f"{changed} candles were new or corrected.")  # noqa: T201 - the answer of the command
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
-from reference_app.patterns.problem_details import Problem, documented
+from reference_app.patterns.problem_details import InvalidRequest, Problem, documented
 
 router = APIRouter(prefix="/problems", tags=["problems"])
 
@@ -34,8 +35,8 @@ async def list_problem_types() -> list[ProblemPage]:
     return sorted((_page(kind) for kind in _kinds(Problem)), key=lambda page: page.type)
 
 
-@router.get("/{name}", responses=documented(NotFound))
-async def read_problem_type(name: str) -> ProblemPage:
+@router.get("/{name}", responses=documented(NotFound, InvalidRequest))
+async def read_problem_type(name: Annotated[str, Path(pattern="^[a-z-]{1,60}$")]) -> ProblemPage:
     """Explain one problem type."""
     for kind in _kinds(Problem):
         if kind.type == f"/problems/{name}":
