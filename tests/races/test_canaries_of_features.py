@@ -964,13 +964,13 @@ async def test_a_lock_is_proven_right(make_lock):
 
 
 @pytest.mark.parametrize("made_inside", [True, False])
-@pytest.mark.parametrize("make_lock", [threading.Lock, threading.RLock])
-async def test_a_thread_lock_around_a_sync_endpoint_is_proven_right(make_lock, made_inside):
-    lock = make_lock()
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+async def test_a_thread_lock_around_a_sync_endpoint_is_proven_right(kind, made_inside):
+    lock = getattr(threading, kind)()
 
     def make():
         app = app_with_n()
-        mine = getattr(threading, make_lock.__name__)() if made_inside else lock
+        mine = getattr(threading, kind)() if made_inside else lock
 
         @app.get("/")
         def handler():

@@ -123,6 +123,11 @@ class Exchange:
         return False
 
 
+async def framework_pause() -> None:
+    """Suspend once, in framework code: a choice only where user code ran before and runs after."""
+    await asyncio.sleep(0)
+
+
 async def call_raw(app: App, template: RequestTemplate, state: dict[str, Any] | None) -> httpx.Response:
     """Send one request by calling the application.
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from . import symmetry
 from .errors import Diverged
-from .loop import entered
 from .minimise import minimise
 from .oracles import Serializable
 from .outcome import Failure, frozen
@@ -24,8 +23,8 @@ from .sampling import Priorities
 from .request import Request
 from .scenario import InProcess, RunResult, Scenario, judge_with
 from .schedule import is_environment, render, request_of
-from .search import Follow, Frontier
-from .threads import ControlledCall, ControlledThreads
+from .search import Follow, Frontier, Redundant
+from .threads import ControlledCall
 from .timeline import Recorder, Timeline
 
 #: Share of the time budget that is kept for random schedules, in case the systematic search does not finish.
@@ -115,22 +114,23 @@ class Search:
         """Search; a generator that yields now and then, so that the caller can let its own loop run."""
         started = time.perf_counter()
         self._deadline = started + self.options.max_seconds * (1 - SAMPLING_SHARE)
-        with entered(self.runner.loop), ControlledThreads(), self.runner.time:
+        with self.runner.in_control():
             self._prepare()
             self._judge = self._make_judge()
         yield
         while self.failing is None or not self.options.stop_at_first:
-            with entered(self.runner.loop), ControlledThreads(), self.runner.time:
+            with self.runner.in_control():
                 more = self._search_for(_SLICE_S)
             if not more:
                 break
             yield
         if self.budget_ended and self.failing is None and not self.diverged:
             self._deadline = started + self.options.max_seconds
-            with entered(self.runner.loop), ControlledThreads(), self.runner.time:
+            with self.runner.in_control():
                 self._sample()
 
     def _prepare(self) -> None:
+        self.runner.warm_up()
         if self.options.oracle == "serializable":
             self._serializable = Serializable(self.runner, self.options.cancel)
             self._serializable.learn()
@@ -173,10 +173,12 @@ class Search:
             if limit is not None and self.runs * self.factor >= limit:
                 self.budget_ended = f"{limit:,} schedules"
                 return False
-            chooser = Follow(prefix)
+            chooser = Follow(prefix, prunes=self.options.reduce)
             self._renaming = {}
             try:
                 result = self.runner.run(chooser, judge)
+            except Redundant:
+                continue
             except Diverged as error:
                 self.diverged = str(error)
                 return False
@@ -223,7 +225,7 @@ class Search:
 
     def report(self) -> Report:
         """Return the report of a search that has ended."""
-        with entered(self.runner.loop), ControlledThreads(), self.runner.time:
+        with self.runner.in_control():
             self.runner.loop.set_symmetry(())
             found = self._counterexample() if self.failing is not None else None
             self.runner.close()

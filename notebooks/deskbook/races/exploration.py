@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from .engine import Options, Search, record
-from .loop import entered
 from .report import Counterexample, Report
 from .scenario import InProcess, Scenario, judge_with
 from .schedule import parse
-from .threads import ControlledThreads
 
 
 async def explore(
@@ -154,8 +152,9 @@ def replay(
         clock_jumps=clock_jumps,
         max_steps=max_steps,
     )
-    with entered(runner.loop), ControlledThreads(), runner.time:
+    with runner.in_control():
         try:
+            runner.warm_up()
             run, _ = record(runner, judge_with(runner, invariant), steps)
         finally:
             runner.close()

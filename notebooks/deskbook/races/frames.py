@@ -5,7 +5,7 @@ The explorer asks one question of that chain: is the innermost frame that matter
 suspension is a scheduling point. The frames are of three kinds:
 
 * `TRANSPARENT`: the standard library, anyio. They act for their caller, so the question goes to the caller.
-* `PLUMBING`: starlette, fastapi, httpx, and this package. They only carry a request to the user's code; a
+* `PLUMBING`: starlette, fastapi, httpx, opentelemetry, and this package. They only carry a request to the user's code; a
   suspension there is a scheduling point only where user code ran since the last one (see `loop`).
 * `USER`: everything else: the service, its libraries, notebook cells, code made by `exec`.
 
@@ -32,7 +32,7 @@ _OWN = os.path.dirname(__file__) + os.sep
 _THREADS_FILE = _OWN + "threads.py"
 _STDLIB = tuple({sysconfig.get_paths()[key] + os.sep for key in ("stdlib", "platstdlib")})
 _SITES = tuple({sysconfig.get_paths()[key] + os.sep for key in ("purelib", "platlib")})
-_PLUMBING_PACKAGES = frozenset({"starlette", "fastapi", "httpx", "httpcore"})
+_PLUMBING_PACKAGES = frozenset({"starlette", "fastapi", "httpx", "httpcore", "opentelemetry"})
 _TRANSPARENT_PACKAGES = frozenset({"anyio", "sniffio", "exceptiongroup"})
 
 _kinds: dict[str, int] = {}

@@ -26,6 +26,7 @@ import collections
 import contextvars
 import heapq
 import sys
+import weakref
 from asyncio import events
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
@@ -51,6 +52,9 @@ class Chooser(Protocol):
     def choose(self, options: Sequence[str], loop: ControlledLoop) -> str:
         """Return one of `options`; called for every step, also where there is one option only."""
         ...
+
+    def step_was_invisible(self) -> None:
+        """Learn that the step that was chosen last ran no user code, so that its place does not matter."""
 
 
 class Handle:
@@ -123,6 +127,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self._cancellable: list[str] = []
         self._clock_jumps: list[float] = []
         self._unstarted: set[str] = set()
+        self.generators: weakref.WeakSet[Any] = weakref.WeakSet()
         self._tail_steps = 0
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
@@ -291,6 +296,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         """
         self._cancellable = list(cancellable)
         self._clock_jumps = list(clock_jumps)
+        self._chooser = chooser
         self.exploring = True
         try:
             self._drive(chooser)
@@ -311,11 +317,22 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             for _ in range(200):
                 if not self._run_everything_ready():
                     break
+        if self.generators:
+            self._close_generators()
         for task in self.tasks:
             if not task.done():
                 self._forget(task)
             elif not task.cancelled():
                 task.exception()  # mark it as seen: asyncio would log "never retrieved"
+
+    def _close_generators(self) -> None:
+        for generator in list(self.generators):
+            if not generator.ag_running:
+                self.create_task(generator.aclose())
+        for _ in range(50):
+            if not self._run_everything_ready():
+                break
+        self.generators.clear()
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -539,13 +556,19 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self.on_step(step, None, lambda: self._change_environment(step))
 
     def _take_quiet(self, step: str, task: asyncio.Task[Any], handle: Handle, request: str) -> None:
+        ran_user_code = False
+
         def run() -> None:
-            self._touched[request] = self._run_watching_for_user_code(task, handle)
+            nonlocal ran_user_code
+            ran_user_code = self._run_watching_for_user_code(task, handle)
 
         if self.on_step is None:
             run()
         else:
             self.on_step(step, task, run)
+        if not ran_user_code:
+            # The request stays touched: this choice is forgotten, so it separates nothing.
+            self._chooser.step_was_invisible()
 
     def _change_environment(self, step: str) -> None:
         if step == CLOCK:
@@ -667,11 +690,14 @@ class entered:  # noqa: N801 - reads as a verb: `with entered(loop):`
         self._outer = events._get_running_loop()
         self._hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self._loop)
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finish_generator)
+        sys.set_asyncgen_hooks(firstiter=self._loop.generators.add, finalizer=self._finish_generator)
 
     def __exit__(self, *exc_info: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
         events._set_running_loop(self._outer)
 
     def _finish_generator(self, generator: Any) -> None:
-        self._loop.create_task(generator.aclose())
+        # Only those of this run: left-overs of an earlier one must not act in a later one.
+        if generator in self._loop.generators:
+            self._loop.generators.discard(generator)
+            self._loop.create_task(generator.aclose())

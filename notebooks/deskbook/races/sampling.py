@@ -44,6 +44,9 @@ class Priorities:
         self.steps.append(step)
         return step
 
+    def step_was_invisible(self) -> None:
+        """Do nothing: a random run has no alternatives to forget."""
+
     def _is_starving(self, step: str) -> bool:
         """Tell whether one actor has run for so long that it may be spinning while others wait."""
         recent = self.steps[-50:]

@@ -9,19 +9,24 @@ Making it is most of the cost of a short run, so a caller may pass `reset` inste
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from . import asgi
 from .errors import Deadlock, Livelock
+from .garbage import NoCollection
 from .lifespan import Lifespan
-from .loop import EPOCH_S, Chooser, ControlledLoop
+from .loop import EPOCH_S, Chooser, ControlledLoop, entered
 from .outcome import Failure, frozen
 from .request import Request
 from .schedule import check_names
+from .search import Follow
+from .sources import RememberedSources
+from .threads import ControlledThreads
 from .virtual_time import VirtualTime
 
 Check = Callable[..., Any]
@@ -156,6 +161,8 @@ class InProcess:
         self._kept: Any = None
         self._kept_lifespan: Lifespan | None = None
         self.time = VirtualTime(self.loop, EPOCH_S)
+        self._sources = RememberedSources()
+        self._garbage = NoCollection()
 
     def run(
         self,
@@ -173,6 +180,7 @@ class InProcess:
         """
         loop = self.loop
         scenario = self.scenario
+        self._garbage.between_runs()
         if self._kept is None:
             loop.reset()
         else:
@@ -223,6 +231,16 @@ class InProcess:
         if inspect.isawaitable(value):
             return self.loop.run_setup(_as_coroutine(value))
         return value
+
+    @contextlib.contextmanager
+    def in_control(self) -> Iterator[None]:
+        """Enter everything that a run needs: the loop, the clock, the threads."""
+        with entered(self.loop), ControlledThreads(), self.time, self._sources, self._garbage:
+            yield
+
+    def warm_up(self) -> None:
+        """Run once for nothing: imports and caches that fill on first use would make the first run another one."""
+        self.run(Follow(), lambda result: None)
 
     def close(self) -> None:
         """Stop the subject that was kept."""

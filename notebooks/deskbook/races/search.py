@@ -34,19 +34,26 @@ def cost_of(step: str, options: Sequence[str], last: str | None) -> int:
     return int(step != last and last in options)
 
 
+class Redundant(Exception):  # noqa: N818 - not an error: a run that need not go on
+    """Another run of the search is equivalent to this one."""
+
+
 class Follow:
     """Follows a prefix, then goes on without preemptions; records what could have been chosen instead.
 
     Args:
         prefix: the steps to follow.
-        avoid_spinning: move on to another actor when one spins. Such a cut is remembered in `was_cut`: the
-            schedules in which it spins longer are not tried (fair scheduling, as in CHESS section 4).
+        prunes: raise `Redundant` where another run of the search stands for this one.
+
+    An actor that spins is left for another one. Such a cut is remembered in `was_cut`: the schedules in which it
+    spins longer are not tried (fair scheduling, as in CHESS section 4).
     """
 
-    __slots__ = ("_last", "_places", "_prefix", "_stretch", "branches", "cost", "costs", "steps", "was_cut")
+    __slots__ = ("_last", "_places", "_prefix", "_prunes", "_stretch", "branches", "cost", "steps", "was_cut")
 
-    def __init__(self, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, prefix: Sequence[str] = (), *, prunes: bool = False) -> None:
         self._prefix = prefix
+        self._prunes = prunes
         self._last: str | None = None
         self._stretch = 0
         self._places: list[Any] = []
@@ -67,7 +74,7 @@ class Follow:
                     f"something else than in the run before (real I/O, random numbers, the time, a global left over?)"
                 )
         else:
-            step = last if last in options else options[0]  # type: ignore[assignment]
+            step = last if last in options else _same_request(last, options)  # type: ignore[assignment]
         forced = False
         if len(options) > 1:
             if step == last and index >= len(self._prefix) and self._spins(step, loop):
@@ -90,6 +97,27 @@ class Follow:
             self._last = step
         return step
 
+    def step_was_invisible(self) -> None:
+        """Forget the choice of the last step: it ran framework code only and commutes with all others.
+
+        The other requests could have gone first here, but a schedule in which they do is equivalent to one in which
+        they go right after. (Source: ample sets of one invisible transition; Peled, "All from One, One for All",
+        CAV 1993.) A cancellation or the clock is still tried in its place. If the step was itself tried in place of
+        another, then that other run stands for this one.
+        """
+        index = len(self.steps) - 1
+        if self._prunes and index == len(self._prefix) - 1:
+            raise Redundant
+        if not self.branches or self.branches[-1][0] != index:
+            return
+        _, options, last, cost = self.branches.pop()
+        self.cost = cost
+        self._last = last
+        taken = self.steps[-1]
+        kept = [option for option in options if option == taken or is_environment(option)]
+        if len(kept) > 1:
+            self.branches.append((index, kept, last, cost))
+
     def _spins(self, step: str, loop: Any) -> bool:
         if self._stretch < SPIN_LIMIT:
             return False
@@ -98,6 +126,16 @@ class Follow:
         place = loop.place_of(step)
         self._places.append(place)
         return self._places.count(place) > SPIN_LIMIT
+
+
+def _same_request(last: str | None, options: Sequence[str]) -> str:
+    """Return the option to go on with when the last actor cannot: another task of its request, if there is one."""
+    if last is not None and len(options) > 1:
+        request = last.partition(".")[0]
+        for option in options:
+            if option.partition(".")[0] == request:
+                return option
+    return options[0]
 
 
 class Frontier:

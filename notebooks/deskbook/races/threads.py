@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import frames
+from .asgi import framework_pause
 from .errors import Deadlock, Diverged
 
 _new_lock = threading._allocate_lock  # type: ignore[attr-defined]
@@ -109,7 +110,6 @@ class ControlledCall:
         self._worker = _Worker.take()
         self._error: BaseException | None = None
         self._value: Any = None
-        self._is_first_line = True
         self._abandoned = False
         self.label = "start of a thread"
         self.place: object = None
@@ -202,9 +202,7 @@ class ControlledCall:
         if event == "line":
             self.label = frames.source_line(frame.f_code, frame.f_lineno)
             self.place = (frame.f_code, frame.f_lineno)
-            if self._is_first_line:
-                self._is_first_line = False
-            else:
+            if not _is_local(frame.f_code, frame.f_lineno):
                 self.pause()
             self._wait_for_plain_locks(frame)
             if self.on_line is not None and frames.is_shown(frame.f_code.co_filename):
@@ -265,6 +263,20 @@ def _evaluate(expression: str, frame: types.FrameType) -> Any:
     return None if value is missing else value
 
 
+#: Instructions that touch nothing but the function's own variables.
+_LOCAL_INSTRUCTIONS = re.compile(
+    r"RESUME|NOP|CACHE|POP_TOP|LOAD_CONST|LOAD_FAST\w*|STORE_FAST\w*|RETURN_VALUE|RETURN_CONST|JUMP_\w+|"
+    r"BUILD_(TUPLE|LIST|MAP|SET)|COPY|SWAP|LOAD_SMALL_INT"
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_local(code: types.CodeType, line: int) -> bool:
+    """Tell whether a line cannot be noticed by others nor notice them, such as `return {}`: no choice before it."""
+    names = [i.opname for i in dis.get_instructions(code) if i.positions and i.positions.lineno == line]
+    return all(_LOCAL_INSTRUCTIONS.fullmatch(name) for name in names)
+
+
 _STORES = {"STORE_ATTR": "LOAD_ATTR", "STORE_GLOBAL": "LOAD_GLOBAL", "STORE_DEREF": "LOAD_DEREF"}
 
 
@@ -300,7 +312,7 @@ async def run_controlled(function: Callable[..., Any], args: tuple[Any, ...]) ->
     loop: Any = asyncio.get_running_loop()
     try:
         await _drive_call(call, loop)
-        await asyncio.sleep(0)  # a result comes back through the loop, and others may run before it is used
+        await framework_pause()  # a result comes back through the loop, and others may run before it is used
     except asyncio.CancelledError:
         if loop.exploring:
             loop.create_task(_drive_call(call, loop))
@@ -312,6 +324,8 @@ async def run_controlled(function: Callable[..., Any], args: tuple[Any, ...]) ->
 
 async def _drive_call(call: ControlledCall, loop: Any) -> None:
     try:
+        await framework_pause()
+        call.resume()
         while not call.finished:
             if call.waits_until is not None:
                 await _wait(call, loop)
