@@ -122,7 +122,7 @@ class Sandbox:
 
     def wait_until_gone(self) -> None:
         """Wait until no process and no file is left."""
-        self.wait_until(lambda: not self.processes() and not self.files(), "nothing is left")
+        self.wait_until(lambda: not self.files() and not self.processes(), "nothing is left")
 
     def __repr__(self) -> str:
         return f"{self.files()} {[process.cmdline() for process in self.processes()]}"

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from deskbook.services import ServicesError, Template, cluster, ensure, fresh_database
 from deskbook.services.external import run_coroutine
+from deskbook.services.statements import with_database
 
 BUILD = """
 import asyncio, asyncpg
@@ -49,6 +50,14 @@ def databases(start=""):
 
 def name_of(url):
     return url.rpartition("/")[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def server():
+    """A server of this module alone: on the shared one other processes make databases, and clean up."""
+    with cluster(postgres={}) as own, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", own.postgres.url)
+        yield
 
 
 @pytest.fixture
@@ -148,6 +157,8 @@ def test_clones_do_not_see_each_other(name):
         fetch(one, "DELETE FROM prices")
         assert fetch(one, "SELECT count(*) FROM prices") == [0]
         assert fetch(other, "SELECT count(*) FROM prices") == [1000]
+    with pytest.raises(asyncpg.PostgresError, match="not currently accepting connections"):
+        fetch(with_database(ensure("postgres").postgres.url, template.database), "SELECT 1")
     with fresh_database(template) as third:
         assert fetch(third, "SELECT count(*) FROM prices") == [1000]
 
@@ -234,7 +245,9 @@ def test_a_connection_left_open_by_build_does_not_matter(name):
 
     def build(url):
         asyncio.run(make(url))
-        code = "import asyncio, asyncpg, sys, os\nasync def main(url):\n    await asyncpg.connect(url)\n"
+        code = (
+            "import asyncio, asyncpg, sys, os\nasync def main(url):\n    held = await asyncpg.connect(url)\n"
+        )
         code += "    print(1, flush=True); sys.stdin.read(); os._exit(0)\nasyncio.run(main(sys.argv[1]))"
         holders.append(
             subprocess.Popen([sys.executable, "-c", code, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -10,6 +10,14 @@ import redis
 from deskbook.services import ServicesError, cluster, ensure, fresh_redis
 
 
+@pytest.fixture(autouse=True, scope="module")
+def server():
+    """A server of this module alone: on the shared one other processes take databases."""
+    with cluster(redis={}) as own, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_URL", own.redis.url)
+        yield
+
+
 def connect(url):
     return redis.Redis.from_url(url, decode_responses=True)
 

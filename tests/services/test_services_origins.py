@@ -6,7 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from deskbook.services import ServicesError, binaries, cluster, ensure, fresh_database, inspect, processes
+from deskbook.services import (
+    ServicesError,
+    binaries,
+    cluster,
+    ensure,
+    external,
+    fresh_database,
+    inspect,
+    processes,
+)
 
 SECRET = "s3cret-word"
 
@@ -164,6 +173,16 @@ def test_a_wrong_address_fails_loudly_and_keeps_the_password(monkeypatch, case):
     assert "unset it" in text
     assert SECRET not in repr(inspect()[name])
     assert not inspect()[name].is_usable
+
+
+def test_a_driver_that_repeats_the_password_is_not_quoted(monkeypatch):
+    def repeat(url, timeout_s):
+        raise ValueError(f"cannot use {url} with s3cret/word")
+
+    monkeypatch.setattr(external, "_redis_version", repeat)
+    with pytest.raises(ServicesError, match="cannot use") as caught:
+        external.check("redis", "redis://:s3cret%2Fword@127.0.0.1/0")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_server_that_does_not_answer_is_given_up_after_two_seconds(monkeypatch):

@@ -75,6 +75,9 @@ def test_killed_client_leaves_nothing(sandbox):
 def test_forked_child_keeps_the_servers_until_it_is_gone_too(sandbox):
     sandbox.environment["DESKBOOK_SERVICES_GRACE_S"] = "0"
     client = sandbox.start("""
+from deskbook.services import launcher
+launch = launcher.launch_shared
+launcher.launch_shared = lambda *given: (say(launched=True), launch(*given))
 services('redis')
 child = os.fork()
 if child:
@@ -82,7 +85,8 @@ if child:
     sys.stdin.read()
 __import__('signal').pause()
 """)
-    before = client.hear()["url"]
+    assert client.hear() == {"launched": True}
+    before = client.hear()["url"]  # at the first try: a grace of 0 counts from the first client on
     child = psutil.Process(client.hear()["child"])
     client.kill()
     later = sandbox.start(HOLD_REDIS)
@@ -117,8 +121,13 @@ def test_interrupt_to_the_clients_group_does_not_reach_the_servers(sandbox):
     os.killpg(client.pid, signal.SIGINT)
 
     assert client.hear() == {"interrupted": True}
+    assert client.pid not in {os.getpgid(server.pid) for server in servers}, (
+        "no signal to the group reaches one"
+    )
+    assert client.pid not in {server.ppid() for server in servers}, (
+        "the end of a kernel's children is not theirs"
+    )
     assert [server.is_running() for server in servers] == [True, True, True]
-    assert client.process.pid not in {server.ppid() for server in servers}
     client.end()
 
 

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Service, redacted
@@ -128,5 +128,7 @@ def _reason(error: Exception, url: str, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"it did not answer within {timeout_s:.0f} s"
     text = " ".join(str(error).split()) or type(error).__name__
-    password = urlsplit(url).password
-    return (text.replace(password, "***") if password else text).rstrip(".")
+    password = urlsplit(url).password or ""
+    for secret in {password, unquote(password)} - {""}:
+        text = text.replace(secret, "***")
+    return text.rstrip(".")

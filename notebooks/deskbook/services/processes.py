@@ -113,29 +113,20 @@ def command_of(pid: int) -> str:
     return done.stdout.strip()
 
 
-def kill_if_ours(pid_file: Path, mark: str, signal_number: int, *, timeout_s: float = 5.0) -> bool:
-    """End the process named in `pid_file` if its command line contains `mark`.
+def kill_if_ours(pid_file: Path, mark: str, signal_number: int, *, timeout_s: float = 5.0) -> None:
+    """End the process named in `pid_file` if its command line contains `mark`, and wait until it has gone.
 
     A number in an old file may belong to a stranger by now; `mark` is a folder name with a random part that
-    only our server has in its command line.
-
-    Returns:
-        True when a process was ended.
+    only our server has in its command line. After `timeout_s` seconds the process is killed.
     """
     try:
         pid = int(pid_file.read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        return False
-    if pid <= 1 or mark not in command_of(pid):
-        return False
+        return
     deadline = time.monotonic() + timeout_s
-    send = signal_number
-    while mark in command_of(pid):
+    while pid > 1 and mark in command_of(pid):
         try:
-            os.kill(pid, send)
+            os.kill(pid, signal_number if time.monotonic() < deadline else signal.SIGKILL)
         except ProcessLookupError:
-            break
-        if time.monotonic() > deadline:
-            send = signal.SIGKILL
+            return
         time.sleep(_POLL_S)
-    return True
