@@ -30,7 +30,6 @@ from deskbook.serving import ServedApp, ServingError, serving_app
 from deskbook.serving.trace import trace
 from reference_app.app import create_app
 from reference_app.data.load import load_async
-from reference_app.infra.migrate import upgrade_async
 from reference_app.infra.state import AppState
 from reference_app.settings import load_settings
 
@@ -111,6 +110,9 @@ def desk_template() -> Template:
 
 
 async def _build(url: str) -> None:
+    # Here and not above: Alembic costs a kernel a quarter of a second, and the template is built once.
+    from reference_app.infra.migrate import upgrade_async
+
     await upgrade_async(url)
     await load_async(url)
     connection = await asyncpg.connect(url, timeout=SQL_TIMEOUT_S, command_timeout=SQL_TIMEOUT_S)

@@ -11,16 +11,29 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from reference_app.infra.revisions import config
+from reference_app.infra.revisions import MIGRATIONS
 from reference_app.infra.startup import StartupError, explained
 from reference_app.settings import SettingsError, database_url, load_settings
 
 #: Any constant that no other advisory lock of this database uses ("desk" in ASCII).
 _LOCK_KEY = 0x6465736B
+
+
+def config(connection: Connection | None = None) -> Config:
+    """Return the Alembic configuration; for a new revision: `command.revision(config(...), "why")`.
+
+    Args:
+        connection: The connection that `env.py` works on.
+    """
+    configuration = Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    configuration.attributes["connection"] = connection
+    return configuration
 
 
 async def upgrade_async(url: str, revision: str = "head") -> None:

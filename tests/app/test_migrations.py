@@ -1,0 +1,134 @@
+"""Models and migrations say the same, and migrating works from anywhere, twice and at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from deskbook.services import fresh_database
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+import reference_app.accounts.models
+import reference_app.market.models  # noqa: F401 - fills the metadata
+from reference_app.infra.database import Base
+from reference_app.infra.migrate import config, upgrade, upgrade_async
+from reference_app.infra.revisions import MIGRATIONS, head
+from reference_app.settings import SettingsError, normalise_database_url
+
+#: What Alembic does not compare: checks, keys and indexes, as PostgreSQL spells them.
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text || ' ' || conname || ' ' || pg_get_constraintdef(oid) AS line
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 't'
+    AND conrelid <> coalesce(to_regclass('alembic_version'), 0)
+    UNION ALL
+    SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    ORDER BY 1
+"""
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[AsyncConnection]:
+    engine = create_async_engine(normalise_database_url(url), poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+async def lines(url: str, query: str) -> list[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+async def test_autogenerate_finds_nothing_to_do() -> None:
+    async with fresh_database() as url:
+        await upgrade_async(url)
+        async with connected(url) as connection:
+            difference = await connection.run_sync(
+                lambda sync: compare_metadata(
+                    MigrationContext.configure(sync, opts={"compare_server_default": True}), Base.metadata
+                )
+            )
+    assert difference == []
+
+
+async def test_every_check_key_and_index_is_the_same_in_models_and_migrations() -> None:
+    async with fresh_database() as migrated, fresh_database() as created:
+        await upgrade_async(migrated)
+        async with connected(created) as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        expected = await lines(created, CONSTRAINTS)
+        assert await lines(migrated, CONSTRAINTS) == expected
+    assert len(expected) > 20
+
+
+async def test_down_and_up_again_leaves_nothing_between() -> None:
+    everything = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace UNION ALL " \
+                 "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"  # fmt: skip
+    async with fresh_database() as url:
+        await upgrade_async(url)
+        async with connected(url) as connection:
+            await connection.run_sync(lambda sync: command.downgrade(config(sync), "base"))
+        assert {name for (name,) in await lines(url, everything)} <= {
+            "alembic_version",
+            "alembic_version_pkc",
+        }
+        await upgrade_async(url)
+        assert len(await lines(url, everything)) > 20
+
+
+async def test_processes_that_migrate_at_the_same_moment_do_it_once() -> None:
+    async with fresh_database() as url:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(upgrade_async(url))
+        assert await lines(url, "SELECT version_num FROM alembic_version") == [(head(),)]
+
+
+async def test_migrating_works_where_a_loop_is_running() -> None:
+    async with fresh_database() as url:
+        upgrade(url)
+        assert await lines(url, "SELECT version_num FROM alembic_version") == [(head(),)]
+
+
+def test_migrating_works_where_no_loop_is_running() -> None:
+    with fresh_database() as url:
+        upgrade(url)
+        upgrade(url)
+        assert asyncio.run(lines(url, "SELECT version_num FROM alembic_version")) == [(head(),)]
+
+
+async def test_a_failing_step_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fresh_database() as url:
+        await lines(url, "CREATE TABLE accounts (id int)")  # in the way of the second migration
+        with pytest.raises(Exception, match="accounts"):
+            await upgrade_async(url)
+        tables = await lines(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    assert tables == [("accounts",)]
+
+
+def test_an_address_that_is_none_is_one_sentence() -> None:
+    with pytest.raises(SettingsError, match="expected a URL such as"):
+        upgrade("mysql://hunter2@h/d")
+
+
+def test_the_migrations_are_in_the_package_and_in_one_line() -> None:
+    names = sorted(path.name for path in (MIGRATIONS / "versions").glob("0*.py"))
+    assert names[0].startswith("0001_")
+    assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+    assert head() == ScriptDirectory.from_config(config()).get_current_head()
+    assert not list(Path(__file__).parents[2].glob("alembic*"))
