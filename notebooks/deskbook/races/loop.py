@@ -25,6 +25,7 @@ import asyncio
 import collections
 import contextvars
 import heapq
+import inspect
 import sys
 import weakref
 from asyncio import events
@@ -307,6 +308,11 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         """Cancel what is left of the run and let it end, so that nothing of it reaches the next one."""
         self.exploring = False
         self._touched.clear()
+        for _ in range(20):
+            # A task that is cancelled before its first step leaves a coroutine behind that was never awaited.
+            if not any(not task.done() and _is_unstarted(task) for task in self.tasks):
+                break
+            self._run_everything_ready()
         for _ in range(3):
             left = [task for task in self.tasks if not task.done()]
             if not left:
@@ -639,6 +645,11 @@ def _same_frames(left: list[Any], right: list[Any]) -> bool:
 def _is_task_step(callback: Any) -> bool:
     name = getattr(callback, "__name__", None)
     return name is None or name in _TASK_STEP_NAMES
+
+
+def _is_unstarted(task: asyncio.Task[Any]) -> bool:
+    coroutine = task.get_coro()
+    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
 
 
 def _letters(number: int) -> str:
