@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("browser tests did not run: no Chromium here (see `deskbook doctor`)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab_address(tmp_path_factory):
     """A JupyterLab as `deskbook lab` runs it, on fresh copies of the lessons."""
     work = tmp_path_factory.mktemp("my-work")
@@ -50,8 +50,9 @@ def lab_address(tmp_path_factory):
         yield server.wait_for_address()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    """Not for the session: while it lives, Playwright's event loop counts as running in this thread."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield browser
