@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from deskbook.authoring.commands import notebook as notebook_group
@@ -208,3 +213,29 @@ def test_the_environment_of_a_kernel_is_its_own_and_is_removed(monkeypatch: pyte
         with applied_to_process(variables):
             assert folder.is_dir()
     assert not folder.exists()
+
+
+def test_a_run_that_is_killed_leaves_no_kernel_and_no_folder(write: Write, tmp_path: Path) -> None:
+    path = write(
+        "import os\nfrom pathlib import Path\n\nPath('pid.part').write_text(str(os.getpid()))\n"
+        "os.rename('pid.part', 'pid')\nimport asyncio\nawait asyncio.sleep(3600)"
+    )
+    own_tmp = tmp_path / "tmp"
+    own_tmp.mkdir()
+    command = [sys.executable, "-m", "deskbook", "notebook", "run", str(path)]
+    with subprocess.Popen(
+        command, env=os.environ | {"TMPDIR": str(own_tmp)}, stderr=subprocess.DEVNULL
+    ) as run:
+        wait_until((tmp_path / "pid").exists)
+        kernel_pid = int((tmp_path / "pid").read_text())
+        assert psutil.pid_exists(kernel_pid)
+        run.send_signal(signal.SIGTERM)
+    wait_until(lambda: not psutil.pid_exists(kernel_pid))
+    assert list(own_tmp.iterdir()) == []
+
+
+def wait_until(happened: Callable[[], bool], limit_s: float = 30.0) -> None:
+    ends_at = time.monotonic() + limit_s
+    while not happened():
+        assert time.monotonic() < ends_at, f"it did not happen within {limit_s} s"
+        time.sleep(0.02)

@@ -43,7 +43,11 @@ c.HistoryManager.enabled = False
 
 @contextlib.contextmanager
 def kernel_environment() -> Iterator[dict[str, str]]:
-    """Yield the environment variables of a checked kernel; its IPython profile is removed at the end."""
+    """Yield the environment variables in which a checked kernel starts.
+
+    They name an IPython profile in a temporary folder. A kernel reads it when it starts, so the folder is
+    removed as soon as the kernel answers: whatever ends the run later leaves nothing behind.
+    """
     with tempfile.TemporaryDirectory(prefix="deskbook-ipython-", ignore_cleanup_errors=True) as folder:
         profile = Path(folder, "profile_default")
         profile.mkdir()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,17 +57,15 @@ class Verification:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.summary = Summary()
-        self._resources = ExitStack()
-        self._variables: dict[str, str] | None = None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         """Start kernels in the environment of a checked kernel; nbval starts one before its first cell."""
         if not _is_cell(item):
             return (yield)
-        if self._variables is None:
-            self._variables = self._resources.enter_context(kernel_environment())
-        with applied_to_process(self._variables):
+        if item.parent.kernel is not None:  # type: ignore[union-attr]
+            return (yield)
+        with kernel_environment() as variables, applied_to_process(variables):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -112,7 +109,6 @@ class Verification:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Fail the run if too little is compared or noticed."""
-        self._resources.close()
         if exitstatus == pytest.ExitCode.OK and self.summary.shortfalls():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +100,7 @@ def _execute(node: Any, folder: Path, timeout_s: float, on_cell: Callable[[int, 
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    with kernel_environment() as variables, _kernel_of(client, variables):
+    with _kernel_of(client):
         for number, (index, cell) in enumerate(cells, start=1):
             if on_cell is not None:
                 on_cell(number, len(cells))
@@ -106,12 +108,13 @@ def _execute(node: Any, folder: Path, timeout_s: float, on_cell: Callable[[int, 
 
 
 @contextlib.contextmanager
-def _kernel_of(client: Any, variables: dict[str, str]) -> Iterator[None]:
+def _kernel_of(client: Any) -> Iterator[None]:
     """Start the kernel of the client and end it, also when a cell hangs."""
-    with tempfile.TemporaryFile("w+") as log:
+    with ended_by_signals(client), tempfile.TemporaryFile("w+") as log:
         try:
-            client.start_new_kernel(env=variables, stdout=log, stderr=log)
-            client.start_new_kernel_client()
+            with kernel_environment() as variables:
+                client.start_new_kernel(env=variables, stdout=log, stderr=log)
+                client.start_new_kernel_client()
         except RuntimeError as error:
             log.seek(0)
             last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
@@ -120,6 +123,30 @@ def _kernel_of(client: Any, variables: dict[str, str]) -> Iterator[None]:
             yield
         finally:
             client._cleanup_kernel()
+
+
+@contextlib.contextmanager
+def ended_by_signals(client: Any) -> Iterator[None]:
+    """End the kernel and its connection file when SIGTERM or SIGHUP (a closed terminal) ends this process."""
+
+    def leave(number: int, _: object) -> None:
+        # At once: the exit may leave the event loop where it can no longer talk to the kernel.
+        if client.km is not None:
+            client.km.cleanup_connection_file()
+            process = getattr(client.km.provisioner, "process", None)
+            if process is not None:
+                process.kill()
+        raise SystemExit(128 + number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    if threading.current_thread() is not threading.main_thread():
+        names = []
+    before = {name: signal.signal(getattr(signal, name), leave) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _execute_cell(client: Any, cell: Any, index: int, timeout_s: float) -> None:
