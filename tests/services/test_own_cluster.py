@@ -21,7 +21,7 @@ async def test_settings_are_applied_and_the_shared_servers_stay_as_they_are():
 def test_nothing_is_left_after_the_block(sandbox):
     client = sandbox.start("""
 from deskbook.services import cluster
-with cluster(postgres={}, redis={}) as own:
+with cluster(redis={}) as own:
     say(entered=True)
     sys.stdin.readline()
 say(left=True)
@@ -30,13 +30,11 @@ sys.stdin.read()
     client.hear()
     assert {sandbox.kind_of(" ".join(one.cmdline())) for one in sandbox.processes()} == {
         "supervisor",
-        "postgres",
         "valkey",
     }
     client.tell()
     client.hear()
     assert not sandbox.files()
-    assert not sandbox.processes("postgres")
     assert not sandbox.processes("valkey")
     sandbox.wait_until_gone()
 
