@@ -14,6 +14,8 @@ import linecache
 import types
 from collections.abc import Iterable, Iterator
 
+#: Marks a plain variable: it counts where it is global or belongs to an outer function.
+_VARIABLE = "variable "
 READ, WRITE = "reads", "writes"
 _READING_METHODS = frozenset({"get", "__getitem__", "__contains__"})
 _WRITING_METHODS = frozenset(
@@ -37,6 +39,8 @@ def _accesses_of_file(filename: str) -> dict[int, list[tuple[str, ast.expr | str
 
 
 def _accesses(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | str]]:
+    # `await store.get("balance")` only starts a call; the line that reads is inside of it.
+    awaited = [node.value for node in _own_nodes(statement) if isinstance(node, ast.Await)]
     for node in _own_nodes(statement):
         if isinstance(node, ast.AugAssign) and isinstance(node.target, (ast.Attribute, ast.Subscript)):
             yield READ, node.target.attr if isinstance(node.target, ast.Attribute) else node.target.slice
@@ -45,8 +49,8 @@ def _accesses(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | str]]:
         elif isinstance(node, ast.Subscript):
             yield (READ if isinstance(node.ctx, ast.Load) else WRITE), node.slice
         elif isinstance(node, ast.Name):
-            yield (READ if isinstance(node.ctx, ast.Load) else WRITE), node.id
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield (READ if isinstance(node.ctx, ast.Load) else WRITE), _VARIABLE + node.id
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node not in awaited:
             method = node.func.attr
             kind = READ if method in _READING_METHODS else WRITE if method in _WRITING_METHODS else None
             if kind is None:
@@ -55,7 +59,7 @@ def _accesses(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | str]]:
                 yield kind, node.args[0]
             if isinstance(node.func.value, (ast.Attribute, ast.Name)):
                 owner = node.func.value
-                yield kind, owner.attr if isinstance(owner, ast.Attribute) else owner.id
+                yield kind, owner.attr if isinstance(owner, ast.Attribute) else _VARIABLE + owner.id
 
 
 def _own_nodes(statement: ast.stmt) -> Iterator[ast.AST]:
@@ -77,6 +81,10 @@ def accesses_of_line(frame: types.FrameType, names: Iterable[str]) -> list[tuple
     found = set()
     for kind, target in _accesses_of_file(frame.f_code.co_filename).get(frame.f_lineno, ()):
         name = target if isinstance(target, str) else _constant(target, frame)
+        if name is not None and name.startswith(_VARIABLE):
+            name = name.removeprefix(_VARIABLE)
+            if name in frame.f_code.co_varnames:
+                continue  # a local variable that happens to have the name of observed state
         if name in wanted:
             found.add((kind, name))
     return sorted(found)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import frames, waits
-from .accesses import accesses_of_line
+from .accesses import READ, WRITE, accesses_of_line
 from .loop import REQUEST
 from .outcome import Failure, describe
 from .schedule import CLOCK, is_environment, request_of
@@ -150,7 +150,7 @@ class Recorder:
         self.steps: list[Step] = []
         self.locks = waits.LockTable()
         self._state: dict[str, str] = {}
-        self._pending: list[tuple[Step, str, str]] = []
+        self._pending: list[tuple[Step, str]] = []
 
     def subject(self, app: Any) -> None:
         """Note what the run works on."""
@@ -219,20 +219,22 @@ class Recorder:
             return
         step.lines.append((frames.module_of(frame), frame.f_code.co_name, text))
         names = {full.rpartition(".")[2]: full for full in self._state}
-        for kind, name in accesses_of_line(frame, names):
-            self._pending.append((step, kind, names[name]))
+        touched = accesses_of_line(frame, names)
+        before = self._look() if touched else {}
+        for kind, name in touched:
+            full = names[name]
+            if kind == READ:
+                _add(step, (kind, full, before.get(full, "?")))
+            else:
+                self._pending.append((step, full))
 
     def _fill_values(self) -> None:
-        """Note the values after the line that made the accesses has run."""
-        if not self._pending:
-            return
-        now = self._look()
-        for step, kind, name in self._pending:
-            value = self._state.get(name, "?") if kind == "reads" else now.get(name, "?")
-            entry = (kind, name, value if kind == "writes" else now.get(name, value))
-            if entry not in step.accesses:
-                step.accesses.append(entry)
-        self._pending.clear()
+        """Note what was written, after the line that wrote it has run."""
+        if self._pending:
+            now = self._look()
+            for step, name in self._pending:
+                _add(step, (WRITE, name, now.get(name, "?")))
+            self._pending.clear()
 
     def _step_of_this_request(self) -> Step:
         request = REQUEST.get()
@@ -243,6 +245,11 @@ class Recorder:
 
     def _who(self) -> str:
         return self._step_of_this_request().actor
+
+
+def _add(step: Step, access: tuple[str, str, str]) -> None:
+    if access not in step.accesses:
+        step.accesses.append(access)
 
 
 def _root_names(task: asyncio.Task[Any]) -> tuple[str, ...]:
