@@ -37,16 +37,26 @@ def test_four_processes_at_once_get_the_same_two_servers(sandbox):
 
 
 def test_killed_supervisor_takes_the_servers_along_and_the_same_process_gets_new_ones(sandbox):
-    client = sandbox.start("services(); sys.stdin.readline(); services(); sys.stdin.read()")
-    before = [client.hear()["url"], client.hear()["url"]]
+    sandbox.environment["DESKBOOK_SERVICES_GRACE_S"] = "0"
+    client = sandbox.start("""
+services('redis')
+services('postgres')
+services('redis')
+sys.stdin.readline()
+services('redis')
+services('postgres')
+sys.stdin.read()
+""")
+    redis, postgres, redis_again = (client.hear()["url"] for _ in range(3))
+    assert redis == redis_again, "asking for another service leaves the first one alone"
 
     sandbox.processes("supervisor")[0].kill()
     sandbox.wait_until(lambda: not sandbox.processes(), "the servers are gone")
     assert sandbox.files(), "nobody was left to remove the files"
 
     client.tell()
-    after = [client.hear()["url"], client.hear()["url"]]
-    assert not set(before) & set(after)
+    assert client.hear()["url"] != redis
+    assert client.hear()["url"] != postgres
     assert len(sandbox.processes()) == 3
     client.end()
     sandbox.wait_until_gone()

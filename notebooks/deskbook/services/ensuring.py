@@ -97,15 +97,16 @@ def _own(held: _Held, names: list[str]) -> dict[str, Service]:
     lease = held.leases.get(mode)
     if lease is not None and lease.is_alive() and all((mode, name) in held.services for name in names):
         return {name: held.services[mode, name] for name in names}
-    found = {name: binaries.find(name) for name in names}
-    if lease is not None:
-        lease.close()
+    # All that this process uses, so that after a restart of the servers no old address is kept.
+    all_names = {*names, *(name for of_mode, name in held.services if of_mode == mode)}
+    found = {name: binaries.find(name) for name in all_names}
     # A new connection even where the old one could ask again: one way to get a lease is enough.
     with disk_trouble_as_sentence():
-        fresh, services = leases.acquire(StateFolder.shared(mode), found)
-    held.leases[mode] = fresh
+        held.leases[mode], services = leases.acquire(StateFolder.shared(mode), found)
+    if lease is not None:
+        lease.close()  # not before, or the servers could end in between
     held.services |= {(mode, name): service for name, service in services.items()}
-    return services
+    return {name: services[name] for name in names}
 
 
 @contextlib.contextmanager

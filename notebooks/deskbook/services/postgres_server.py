@@ -42,7 +42,7 @@ SETTINGS: Mapping[str, str] = {
 _INITDB_TIMEOUT_S = 60.0
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
-_PORT_ATTEMPTS = 10
+_PORT_ATTEMPTS = 5
 _POLL_S = 0.005
 _HELP = "Correct what it says and try again, or set DATABASE_URL to a running server."
 

@@ -29,7 +29,7 @@ SETTINGS: Mapping[str, str] = {
 
 _READY_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
-_PORT_ATTEMPTS = 10
+_PORT_ATTEMPTS = 5
 _POLL_S = 0.005
 #: Short: on a port that somebody else took meanwhile, nobody may answer.
 _PROBE_TIMEOUT_S = 0.2
