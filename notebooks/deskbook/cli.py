@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say whether lab and test would work, else what to do.",
     ),
     "services": ("deskbook.services.commands:services", "Show or stop the PostgreSQL and Valkey servers."),
+    "pattern": ("deskbook.patterns.commands:pattern", "List, show and copy single-file patterns."),
     "notebook": ("deskbook.authoring.commands:notebook", "Run, lint, mutate, edit and sync notebooks."),
 }
 

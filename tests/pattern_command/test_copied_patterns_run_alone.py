@@ -1,0 +1,85 @@
+"""Each pattern, copied with its test by the command, runs in an environment with only what it declares.
+
+The environment is made of links to the installed packages that the declaration reaches, so that it costs
+milliseconds and needs no network. Packages that a pattern uses and does not declare are not in it.
+"""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+import pytest
+from deskbook.patterns import catalogue, copy_pattern
+from deskbook.services import ensure
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+def distributions(requirements):
+    """Return every distribution that some requirements reach, by name."""
+    reached, waiting = {}, [Requirement(it) for it in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if key in reached:
+            continue
+        reached[key] = distribution = importlib.metadata.distribution(requirement.name)
+        for line in distribution.requires or ():
+            further = Requirement(line)
+            extras = [{"extra": extra} for extra in ("", *requirement.extras)]
+            if further.marker is None or any(further.marker.evaluate(it) for it in extras):
+                waiting.append(further)
+    return {name: distribution for (name, _), distribution in reached.items()}
+
+
+def link_packages(folder, requirements):
+    """Fill a folder with links to the packages, as if they had been installed there."""
+    for distribution in distributions(requirements).values():
+        tops = {
+            file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")
+        }
+        for top in tops:
+            link = folder / top
+            if not link.exists():
+                link.symlink_to(distribution.locate_file(top))
+
+
+@pytest.fixture(scope="module")
+def services():
+    servers = ensure()
+    return {"DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url}
+
+
+@pytest.mark.parametrize("pattern", catalogue(), ids=lambda it: it.name)
+def test_it_runs_with_only_what_it_declares(pattern, tmp_path, services):
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    copied = copy_pattern(pattern, tmp_path / "project", with_test=True)
+    link_packages(packages, [*copied.packages, *copied.test_packages])
+    command = [sys.executable, "-S", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(packages)}
+    done = subprocess.run(
+        [*command, "--doctest-modules", str(tmp_path / "project")],
+        cwd=tmp_path,
+        env=environment | {name: services[name] for name in copied.services},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+def test_a_package_that_is_not_declared_is_not_there(tmp_path):
+    """The proof above can fail: here the declaration forgets FastAPI."""
+    link_packages(tmp_path, ["pytest"])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import pytest; import fastapi"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No module named 'fastapi'" in done.stderr
