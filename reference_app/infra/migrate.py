@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from alembic import command
@@ -20,8 +21,12 @@ from reference_app.infra.revisions import MIGRATIONS
 from reference_app.infra.startup import StartupError, explained
 from reference_app.settings import SettingsError, database_url, load_settings
 
+#: Alembic keeps the running migration in module globals: two at once in one process would mix them up.
+_one_at_a_time = threading.Lock()
+_POLL_S = 0.01
+
 #: Any constant that no other advisory lock of this database uses ("desk" in ASCII).
-_LOCK_KEY = 0x6465736B
+LOCK_KEY = 0x6465736B
 
 
 def config(connection: Connection | None = None) -> Config:
@@ -56,11 +61,15 @@ async def upgrade_async(url: str, revision: str = "head") -> None:
         hide_parameters=True,
         connect_args={"timeout": settings.database_connect_timeout_s},
     )
+    # Asked again and again: waiting inside a thread's lock would stop the loop of whoever holds it.
+    while not _one_at_a_time.acquire(blocking=False):  # noqa: ASYNC110 - shared with other threads
+        await asyncio.sleep(_POLL_S)
     try:
         with explained(settings):
             async with engine.begin() as connection:
                 await connection.run_sync(_upgrade, revision)
     finally:
+        _one_at_a_time.release()
         await engine.dispose()
 
 
@@ -78,7 +87,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 def _upgrade(connection: Connection, revision: str) -> None:
     # Without this lock two starting processes both read "no migration has run", and one dies at CREATE TABLE.
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
     command.upgrade(config(connection), revision)
 
 

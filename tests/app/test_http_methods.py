@@ -4,6 +4,33 @@ from __future__ import annotations
 
 import pytest
 from deskbook.running import RunningApp
+from starlette.types import Message, Receive, Scope, Send
+
+from reference_app.infra.http_methods import HttpMethodsMiddleware
+
+
+async def test_no_byte_of_a_body_is_sent_for_head() -> None:
+    """Straight at the middleware: httpx would drop the body of a HEAD reply by itself."""
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["method"] == "GET"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        await send({"type": "http.response.body", "body": b"def"})
+
+    async def no_body() -> Message:
+        raise AssertionError("nothing to receive")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "HEAD", "path": "/"}
+    await HttpMethodsMiddleware(streaming)(scope, no_body, send)
+    assert sent[0]["headers"] == [(b"content-length", b"6")]
+    assert [message["body"] for message in sent[1:]] == [b"", b""]
+    assert scope["method"] == "HEAD"  # what the access log of the server reads
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +23,7 @@ from sqlalchemy.pool import NullPool
 import reference_app.accounts.models
 import reference_app.market.models  # noqa: F401 - fills the metadata
 from reference_app.infra.database import Base
-from reference_app.infra.migrate import config, upgrade, upgrade_async
+from reference_app.infra.migrate import LOCK_KEY, config, upgrade, upgrade_async
 from reference_app.infra.revisions import MIGRATIONS, head
 from reference_app.settings import SettingsError, normalise_database_url
 
@@ -93,10 +95,28 @@ async def test_down_and_up_again_leaves_nothing_between() -> None:
 
 async def test_processes_that_migrate_at_the_same_moment_do_it_once() -> None:
     async with fresh_database() as url:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(4):
-                group.create_task(upgrade_async(url))
+        command = [sys.executable, "-m", "reference_app.infra.migrate"]
+        environment = {**os.environ, "DATABASE_URL": url}
+        # Both are started and held where they would begin; then they go at once.
+        holder = await asyncpg.connect(url)
+        await holder.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
+        processes = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        async with asyncio.timeout(60):
+            while await holder.fetchval(waiting) < len(processes):
+                pass  # each question gives the processes time
+        await holder.close()
+        assert [await process.wait() for process in processes] == [0, 0]
         assert await lines(url, "SELECT version_num FROM alembic_version") == [(head(),)]
+
+
+async def test_two_databases_at_once_do_not_get_mixed_up() -> None:
+    async with fresh_database() as one, fresh_database() as other:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(upgrade_async(one))
+            group.create_task(asyncio.to_thread(upgrade, other))
+        for url in (one, other):
+            assert await lines(url, "SELECT version_num FROM alembic_version") == [(head(),)]
 
 
 async def test_migrating_works_where_a_loop_is_running() -> None:

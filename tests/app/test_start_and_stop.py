@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import uvicorn
 from deskbook.running import RunningApp, running_app
 from deskbook.services import fresh_database
 
@@ -32,6 +33,8 @@ Main = Callable[[], None]
 def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["command"])
     monkeypatch.delenv("DATABASE_URL", raising=False)
+    # A command that wrongly accepts would serve for ever.
+    monkeypatch.setattr(uvicorn, "run", lambda *_, **__: pytest.fail("it started"))
 
 
 def sentence_of(main: Main) -> str:

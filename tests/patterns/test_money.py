@@ -57,6 +57,8 @@ def test_a_plain_decimal_is_read_exactly(text: str, amount: str) -> None:
         "0x10",
         "1.234",
         "\u0661",  # Decimal() reads this Arabic digit as 1
+        "1\u0661",
+        "1.\u0661",
         "1" * 15,
         "9" * 10_000,
     ],
