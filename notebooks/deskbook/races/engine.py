@@ -23,7 +23,7 @@ from .sampling import Priorities
 from .request import Request
 from .scenario import InProcess, RunResult, Scenario, judge_with
 from .schedule import is_environment, render, request_of
-from .search import Follow, Frontier, Redundant
+from .search import Follow, Frontier, Lenient, Redundant
 from .threads import ControlledCall
 from .timeline import Recorder, Timeline
 
@@ -52,28 +52,6 @@ class Options:
     collect_outcomes: bool = False
 
 
-class Lenient(Follow):
-    """Follows a wish as far as it goes: steps that cannot run are skipped."""
-
-    __slots__ = ("_at", "_wish")
-
-    def __init__(self, wish: Sequence[str]) -> None:
-        super().__init__()
-        self._wish = list(wish)
-        self._at = 0
-
-    def choose(self, options: Sequence[str], loop: Any) -> str:
-        """Return the next wished step that can run."""
-        for index in range(self._at, len(self._wish)):
-            if self._wish[index] in options:
-                self._at = index + 1
-                self._prefix = [*self.steps, self._wish[index]]
-                break
-        else:
-            self._at = len(self._wish)
-        return super().choose(options, loop)
-
-
 class Search:
     """A search over the interleavings of one scenario.
 
@@ -81,6 +59,9 @@ class Search:
         scenario: what to run.
         options: how far to go.
     """
+
+    #: What a step is, for the report.
+    level = "at every await"
 
     def __init__(self, scenario: Scenario, options: Options) -> None:
         self.scenario = scenario
@@ -132,8 +113,11 @@ class Search:
     def _prepare(self) -> None:
         self.runner.warm_up()
         if self.options.oracle == "serializable":
-            self._serializable = Serializable(self.runner, self.options.cancel)
-            self._serializable.learn()
+            self._serializable = Serializable(self.scenario, self.options.cancel)
+            cancellable, self.runner.cancellable = self.runner.cancellable, ()
+            for job in self._serializable.jobs():
+                self.runner.run(job.chooser, job.judge, only=job.order)
+            self.runner.cancellable = cancellable
         self.runner.loop.set_symmetry(self.twins)
 
     def _make_judge(self) -> Callable[[RunResult], Failure | None]:
@@ -164,15 +148,8 @@ class Search:
     def _search_for(self, seconds: float) -> bool:
         """Run schedules for a while; tell whether there are more to run."""
         until = min(time.perf_counter() + seconds, self._deadline)
-        limit = self.options.max_schedules
         judge = self._judge_all_names if self.twins or self.options.collect_outcomes else self._judge
-        while True:
-            prefix = self.frontier.pop()
-            if prefix is None:
-                return False
-            if limit is not None and self.runs * self.factor >= limit:
-                self.budget_ended = f"{limit:,} schedules"
-                return False
+        while (prefix := self.next_prefix()) is not None:
             chooser = Follow(prefix, prunes=self.options.reduce)
             self._renaming = {}
             try:
@@ -182,22 +159,41 @@ class Search:
             except Diverged as error:
                 self.diverged = str(error)
                 return False
-            self.runs += 1
-            if not self.first_run:
-                self.first_run = chooser.steps
-            self.was_cut |= chooser.was_cut
-            if result.failure is not None:
-                self.failures += 1
-                if self.failing is None:
-                    self.failing = (symmetry.rename_steps(chooser.steps, self._renaming), result.failure)
-                if self.options.stop_at_first:
-                    return False
-            self.frontier.expand(chooser, len(prefix))
+            if self.note(chooser, result, len(prefix)):
+                return False
             if self.runs % _RUNS_BETWEEN_LOOKS == 0 and time.perf_counter() > until:
-                if time.perf_counter() > self._deadline:
-                    self.budget_ended = f"{self.options.max_seconds:g} seconds"
-                    return False
+                return not self.time_is_up()
+        return False
+
+    def next_prefix(self) -> tuple[str, ...] | None:
+        """Return the next prefix to run, or None when there is none or the budget of schedules has ended."""
+        limit = self.options.max_schedules
+        if limit is not None and self.runs * self.factor >= limit and not self.frontier.is_empty:
+            self.budget_ended = f"{limit:,} schedules"
+            return None
+        return self.frontier.pop()
+
+    def time_is_up(self) -> bool:
+        """Tell whether the budget of time has ended, and remember it."""
+        if time.perf_counter() <= self._deadline:
+            return False
+        self.budget_ended = f"{self.options.max_seconds:g} seconds"
+        return True
+
+    def note(self, chooser: Follow, result: RunResult, prefix_length: int) -> bool:
+        """Note what a run came to and file its alternatives; tell whether the search is over."""
+        self.runs += 1
+        if not self.first_run:
+            self.first_run = chooser.steps
+        self.was_cut |= chooser.was_cut
+        if result.failure is not None:
+            self.failures += 1
+            if self.failing is None:
+                self.failing = (symmetry.rename_steps(chooser.steps, self._renaming), result.failure)
+            if self.options.stop_at_first:
                 return True
+        self.frontier.expand(chooser, prefix_length)
+        return False
 
     def _sample(self) -> None:
         """Try random schedules with what is left of the budget."""
@@ -229,6 +225,10 @@ class Search:
             self.runner.loop.set_symmetry(())
             found = self._counterexample() if self.failing is not None else None
             self.runner.close()
+        return self.make_report(found)
+
+    def make_report(self, found: Counterexample | None) -> Report:
+        """Return the report for a counterexample, or for none."""
         verdict, covers = self._verdict(found)
         by_time = self.budget_ended is not None and self.options.max_schedules is None
         speed_dependent = by_time or self.found_by_sampling
@@ -274,7 +274,7 @@ class Search:
             return "counterexample", "one interleaving is enough"
         if self.diverged is not None:
             return "inconclusive", "a schedule could not be repeated, so nothing is proven"
-        if self.runner.ungated:
+        if self.ungated():
             return "inconclusive", "real I/O ran outside the explorer's control, so nothing is proven"
         if self.budget_ended is not None:
             tried = (
@@ -293,21 +293,37 @@ class Search:
         level = self._level()
         if not self.frontier.is_empty:
             bound = self.options.preemption_bound
-            return "bounded", f"{tried} with at most {bound} preemptions were tried, {level}"
+            chosen = "; where several waited for one lock, the server chose" if self.server_chose() else ""
+            return "bounded", f"{tried} with at most {bound} preemptions were tried, {level}{chosen}"
         if self.was_cut:
             return (
                 "bounded",
                 f"{tried} in which no request spins for long while others wait were tried, {level}",
             )
-        if self.runner.clock_was_held_back:
+        if self.server_chose():
+            return "bounded", f"{tried} were tried, {level}; where several waited for one lock, the server chose"
+        if self.clock_was_held_back():
             return (
                 "bounded",
                 f"{tried} in which the clock moves only when nothing can run were tried, {level}",
             )
         return "exhausted", f"{tried} {'was' if count == 1 else 'were'} tried, {level}"
 
+    def ungated(self) -> list[str]:
+        """Return a sentence for what ran outside of the explorer's control."""
+        used = ", ".join(sorted(self.runner.ungated))
+        return [f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers"] if used else []
+
+    def server_chose(self) -> bool:
+        """Tell whether a server decided which of several waiting requests went on."""
+        return False
+
+    def clock_was_held_back(self) -> bool:
+        """Tell whether the clock could have moved at a moment when it was not allowed to."""
+        return self.runner.clock_was_held_back
+
     def _level(self) -> str:
-        parts = [f"at every await of {_listed(self.scenario.names)} in one process"]
+        parts = [f"{self.level} of {_listed(self.scenario.names)} in one process"]
         if self.options.cancel:
             parts.append(f"with {_listed(self.options.cancel)} cancelled at any step or not at all")
         if self.options.clock_jumps:
@@ -332,9 +348,7 @@ class Search:
         notes = []
         if self.diverged is not None:
             notes.append(f"DIVERGED: {self.diverged}")
-        if self.runner.ungated:
-            used = ", ".join(sorted(self.runner.ungated))
-            notes.append(f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers")
+        notes.extend(self.ungated())
         if self.scenario.reset is not None:
             notes.append("one app was used for all schedules; `reset` is trusted to put everything back")
         if self.factor > 1:
@@ -345,7 +359,7 @@ class Search:
         total = self._closed_form()
         if self.budget_ended is not None and total is not None:
             notes.append(f"if no request ever waited for another there would be {total:,} interleavings")
-        if self.failing is None:
+        if self.failing is None and self.level == Search.level:
             notes.append("asyncio itself would run some of these orders only with real I/O in between")
         return notes
 
@@ -386,7 +400,7 @@ def record(
     schedule = render(chooser.steps)
     timeline = Timeline(
         names=scenario.names,
-        titles={name: _title(request) for name, request in scenario.requests.items()},
+        titles=describe_requests(scenario),
         schedule=schedule,
         steps=recorder.steps,
         failure=result.failure,
@@ -401,6 +415,11 @@ def record(
         recorded=timeline,
     )
     return run, result.failure
+
+
+def describe_requests(scenario: Scenario) -> dict[str, str]:
+    """Return name -> what the request is, such as "POST /withdraw"."""
+    return {name: _title(request) for name, request in scenario.requests.items()}
 
 
 def _title(request: Any) -> str:

@@ -462,7 +462,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         name = self._names.get(owner)
         if name is None:
             number = self._children[request] = self._children.get(request, -1) + 1
-            name = self._names[owner] = f"{request}.{_letters(number)}"
+            name = self._names[owner] = f"{request}.{letters(number)}"
         return name
 
     def _run_a_quiet_task(self) -> bool:
@@ -652,7 +652,7 @@ def _is_unstarted(task: asyncio.Task[Any]) -> bool:
     return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
 
 
-def _letters(number: int) -> str:
+def letters(number: int) -> str:
     """Return a, b, ... z, aa, ab, ... for 0, 1, ..."""
     text = ""
     number += 1

@@ -8,7 +8,7 @@ are not needed. Source: the idea of delta debugging (Zeller & Hildebrandt, 2002)
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 
 from .schedule import is_environment
 
@@ -26,22 +26,52 @@ def minimise(
         attempt: runs a wish leniently (steps that cannot run are skipped) and returns the steps that were taken
             with their cost if that run fails in the same way, else None.
     """
-    start = attempt(steps)
+    candidates = _candidates(steps, MAX_CANDIDATES)
+    found = None
+    try:
+        while True:
+            found = attempt(candidates.send(found))
+    except StopIteration as stop:
+        return list(stop.value)
+
+
+async def minimise_async(
+    steps: Sequence[str],
+    attempt: Callable[[Sequence[str]], Awaitable[tuple[list[str], int] | None]],
+    *,
+    most: int = MAX_CANDIDATES,
+) -> list[str]:
+    """Do what `minimise` does, with an `attempt` that must be awaited, at most `most` times."""
+    candidates = _candidates(steps, most)
+    found = None
+    try:
+        while True:
+            found = await attempt(candidates.send(found))
+    except StopIteration as stop:
+        return list(stop.value)
+
+
+_Found = tuple[list[str], int] | None
+
+
+def _candidates(steps: Sequence[str], most: int) -> Generator[Sequence[str], _Found, Sequence[str]]:
+    """Yield wishes, receive what came of them, return the best schedule."""
+    start = yield steps
     if start is None:
-        return list(steps)
+        return steps
     best, best_cost = start
     tried = 0
     progress = True
-    while progress and tried < MAX_CANDIDATES:
+    while progress and tried < most:
         progress = False
         for candidate in _simpler(best):
             tried += 1
-            found = attempt(candidate)
+            found = yield candidate
             if found is not None and _size(*found) < _size(best, best_cost):
                 best, best_cost = found
                 progress = True
                 break
-            if tried >= MAX_CANDIDATES:
+            if tried >= most:
                 break
     return best
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Sequence, Set
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import Any, NamedTuple
 
 from .outcome import Failure, describe, frozen
-from .scenario import InProcess, RunResult
+from .scenario import RunResult, Scenario
 from .schedule import is_environment, request_of
 from .search import Follow, Frontier
 from .timeline import default_state
@@ -38,6 +38,7 @@ class OneAfterTheOther(Follow):
 
     def choose(self, options: Sequence[str], loop: Any) -> str:
         """Offer only the first request of the order that is not done, and the clock."""
+        mine: list[str]
         for name in self._order:
             if not loop.roots[name].done():
                 mine = [step for step in options if request_of(step) == name and not is_environment(step)]
@@ -50,45 +51,50 @@ class OneAfterTheOther(Follow):
         return super().choose((mine or others) + clock or list(options), loop)
 
 
+class Job(NamedTuple):
+    """One sequential run to make: how to choose, what to do with its result, which requests in which order."""
+
+    chooser: OneAfterTheOther
+    judge: Callable[[RunResult], None]
+    order: Sequence[str]
+
+
 class Serializable:
     """Judges runs by the sequential ones.
 
     Args:
-        runner: runs the scenario.
-        cancellable: the requests that may be cancelled.
+        scenario: what is run.
+        cancellable: the requests that may be cancelled in the search; they are not in the sequential runs.
     """
 
-    def __init__(self, runner: InProcess, cancellable: Sequence[str]) -> None:
-        self._runner = runner
+    def __init__(self, scenario: Scenario, cancellable: Sequence[str]) -> None:
+        self._observe = scenario.observe
         self._cancellable = set(cancellable)
-        self._names = runner.scenario.names
+        self._names = scenario.names
         self._allowed: dict[frozenset[str], set[Any]] = {}
         self.is_complete = True
         self._budget = MAX_SEQUENTIAL_RUNS
 
-    def learn(self) -> None:
-        """Run the sequential orders, before the search starts."""
+    def jobs(self) -> Iterator[Job]:
+        """Yield the sequential runs that must be made before the search: run each with its judge."""
         optional = sorted(self._cancellable)
         for count in range(len(optional) + 1):
             for left_out in itertools.combinations(optional, count):
-                self._learn_subset([name for name in self._names if name not in left_out])
+                names = [name for name in self._names if name not in left_out]
+                for order in itertools.permutations(names):
+                    yield from self._jobs_of_order(order)
 
-    def _learn_subset(self, names: Sequence[str]) -> None:
-        missing = frozenset(self._names) - frozenset(names)
-        cancellable, self._runner.cancellable = self._runner.cancellable, ()
-        try:
-            for order in itertools.permutations(names):
-                frontier = Frontier(None)
-                while (prefix := frontier.pop()) is not None:
-                    if self._budget <= 0:
-                        self.is_complete = False
-                        return
-                    self._budget -= 1
-                    chooser = OneAfterTheOther(prefix, order)
-                    self._runner.run(chooser, functools.partial(self._allow, missing), only=order)
-                    frontier.expand(chooser, len(prefix))
-        finally:
-            self._runner.cancellable = cancellable
+    def _jobs_of_order(self, order: Sequence[str]) -> Iterator[Job]:
+        missing = frozenset(self._names) - frozenset(order)
+        frontier = Frontier(None)
+        while (prefix := frontier.pop()) is not None:
+            if self._budget <= 0:
+                self.is_complete = False
+                return
+            self._budget -= 1
+            chooser = OneAfterTheOther(prefix, order)
+            yield Job(chooser, functools.partial(self._allow, missing), order)
+            frontier.expand(chooser, len(prefix))
 
     def _allow(self, missing: frozenset[str], result: RunResult) -> None:
         """Note an outcome under every set of cancelled requests that could have led to it."""
@@ -104,7 +110,7 @@ class Serializable:
             for name in self._names
             if name in result.responses and name not in gone
         )
-        state = result.state if self._runner.scenario.observe is not None else default_state(result.app)
+        state = result.state if self._observe is not None else default_state(result.app)
         return (responses, frozen(state))
 
     def judge(self, result: RunResult) -> Failure | None:
@@ -115,6 +121,6 @@ class Serializable:
         if self._outcome(result, gone) in self._allowed.get(gone, ()):
             return None
         answers = ", ".join(f"{name}: {describe(value)}" for name, value in result.responses.items())
-        state = result.state if self._runner.scenario.observe is not None else default_state(result.app)
+        state = result.state if self._observe is not None else default_state(result.app)
         shown = f"; state {describe(state)}" if state else ""
         return Failure("not serializable", f"no sequential order of the requests gives {answers}{shown}")

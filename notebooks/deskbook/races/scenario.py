@@ -62,6 +62,7 @@ class Scenario:
         self.make_app = make_app
         self.names = tuple(requests)
         self.requests = dict(requests)
+        self.has_http = any(isinstance(value, Request) for value in requests.values())
         self.invariant = invariant
         self.observe = observe
         self.reset = reset
@@ -196,7 +197,7 @@ class InProcess:
             state = lifespan.state if lifespan is not None else None
             names = scenario.names if only is None else only
             for name in names:
-                loop.spawn(name, _as_coroutine(scenario.start(name, app, state)))
+                loop.spawn(name, as_coroutine(scenario.start(name, app, state)))
             try:
                 loop.run_requests(chooser, cancellable=self.cancellable, clock_jumps=self._clock_jumps)
             except Deadlock as error:
@@ -206,7 +207,7 @@ class InProcess:
             for name in names:
                 task = loop.roots[name]
                 if task.done():
-                    result.responses[name] = _result_of(task)
+                    result.responses[name] = result_of(task)
             if scenario.observe is not None:
                 result.state = self.call(scenario.observe, app)
             if result.failure is None:
@@ -229,7 +230,7 @@ class InProcess:
         """Call a function of the user's, which may be a coroutine function, outside the explored region."""
         value = function(*args)
         if inspect.isawaitable(value):
-            return self.loop.run_setup(_as_coroutine(value))
+            return self.loop.run_setup(as_coroutine(value))
         return value
 
     @contextlib.contextmanager
@@ -270,7 +271,7 @@ class InProcess:
         return self._kept, self._kept_lifespan
 
     def _start(self, app: Any) -> Lifespan | None:
-        if not any(isinstance(request, Request) for request in self.scenario.requests.values()):
+        if not self.scenario.has_http:
             return None
         if not Lifespan.is_needed(app):
             return None
@@ -285,7 +286,8 @@ class InProcess:
             return  # a worker that never ends is cancelled by `finish`
 
 
-def _result_of(task: asyncio.Task[Any]) -> Any:
+def result_of(task: asyncio.Task[Any]) -> Any:
+    """Return the result of a finished task, or its exception."""
     if task.cancelled():
         return asyncio.CancelledError()
     error = task.exception()
@@ -296,7 +298,8 @@ def _result_of(task: asyncio.Task[Any]) -> Any:
     return error
 
 
-def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+def as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    """Return an awaitable as something that a task can be made of."""
     if inspect.iscoroutine(awaitable):
         return awaitable
     return _await(awaitable)
@@ -318,14 +321,14 @@ def _judge_invariant(runner: InProcess, check: Check, result: RunResult) -> Fail
         verdict = runner.call(check, result.app, result.responses)
     except AssertionError as error:
         return Failure(
-            "invariant", _first_line(error) or "the invariant failed (an assert without a message)"
+            "invariant", first_line(error) or "the invariant failed (an assert without a message)"
         )
     except Exception as error:
         return Failure("invariant", f"the invariant raised {type(error).__name__}: {error}")
     return Failure("invariant", "the invariant returned False") if verdict is False else None
 
 
-def _first_line(error: AssertionError) -> str:
+def first_line(error: AssertionError) -> str:
     """Return what the author wrote: pytest adds lines with the values, and with addresses that change."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", str(error).partition("\n")[0])
 

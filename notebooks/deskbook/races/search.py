@@ -138,6 +138,28 @@ def _same_request(last: str | None, options: Sequence[str]) -> str:
     return options[0]
 
 
+class Lenient(Follow):
+    """Follows a wish as far as it goes: steps that cannot run are skipped."""
+
+    __slots__ = ("_at", "_wish")
+
+    def __init__(self, wish: Sequence[str]) -> None:
+        super().__init__()
+        self._wish = list(wish)
+        self._at = 0
+
+    def choose(self, options: Sequence[str], loop: Any) -> str:
+        """Return the next wished step that can run."""
+        for index in range(self._at, len(self._wish)):
+            if self._wish[index] in options:
+                self._at = index + 1
+                self._prefix = [*self.steps, self._wish[index]]
+                break
+        else:
+            self._at = len(self._wish)
+        return super().choose(options, loop)
+
+
 class Frontier:
     """The prefixes that are still to be run, by cost.
 

@@ -1,0 +1,157 @@
+"""What all gates share: who stands at the gate, what is on its way, and what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..loop import REQUEST, letters
+
+
+@dataclass
+class Operation:
+    """One statement or command of an actor.
+
+    Attributes:
+        actor: who sends it.
+        label: its text.
+        session: what the server knows the connection by (a backend pid), or None.
+        may_block_s: seconds after which a command that waits by design counts as blocked, or None.
+        go: set when the search lets it through.
+        blocked_by: sessions that it waits for, as the server says.
+    """
+
+    actor: str
+    label: str
+    session: Any
+    may_block_s: float | None
+    go: asyncio.Future[None]
+    sent_at_s: float = 0.0
+    blocked_by: tuple[Any, ...] = ()
+    is_blocked: bool = False
+
+
+@dataclass
+class Table:
+    """The state of one run: who waits at the gate and what is under way.
+
+    Attributes:
+        waiting: actor -> operation that stands at the gate.
+        running: actor -> operation that was let through and has not returned.
+        sessions: session -> the actor that used it last.
+        changed: set whenever an entry changes.
+    """
+
+    waiting: dict[str, Operation] = field(default_factory=dict)
+    running: dict[str, Operation] = field(default_factory=dict)
+    sessions: dict[Any, str] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    names: dict[Any, str] = field(default_factory=dict)
+    children: dict[str, int] = field(default_factory=dict)
+    surprises: list[str] = field(default_factory=list)
+    may_move: bool = True
+
+
+class Gate:
+    """The door between the service and a server. Subclasses hook a client library.
+
+    A gate can be used for one search at a time.
+    """
+
+    #: What a step is, for the report.
+    level = "every statement"
+
+    def __init__(self) -> None:
+        self.table: Table | None = None
+
+    def install(self) -> None:
+        """Hook the client library."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Undo `install`."""
+        raise NotImplementedError
+
+    async def open(self) -> None:
+        """Connect what the gate itself needs to watch the server."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+    async def blockers(self, sessions: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
+        """Return, for sessions that wait for a lock, the sessions that hold it."""
+        return {}
+
+    def actor(self) -> str | None:
+        """Return the name of the request or task that calls, or None outside of the explored region."""
+        table = self.table
+        request = REQUEST.get()
+        if table is None or request is None:
+            return None
+        task = asyncio.current_task()
+        name = table.names.get(task)
+        if name is None:
+            number = table.children[request] = table.children.get(request, -1) + 1
+            name = table.names[task] = f"{request}.{letters(number)}"
+        return name
+
+    async def pass_through(
+        self,
+        label: str,
+        session: Any,
+        send: Callable[[], Awaitable[Any]],
+        *,
+        may_block_s: float | None = None,
+        is_choice: bool = True,
+    ) -> Any:
+        """Wait for the search, then send an operation and note when it has returned.
+
+        Args:
+            label: the text of the operation.
+            session: what the server knows the connection by, or None.
+            send: sends the operation and returns its result.
+            may_block_s: for commands that wait by design, such as BLPOP.
+            is_choice: False for what others cannot notice (connecting): it is followed, but not held.
+        """
+        actor = self.actor()
+        table = self.table
+        if actor is None or table is None:
+            return await send()
+        operation = Operation(actor, label, session, may_block_s, asyncio.get_running_loop().create_future())
+        if is_choice:
+            await self.wait_for_turn(table, operation)
+        else:
+            self.started(table, operation)
+        try:
+            return await send()
+        finally:
+            self.ended(table, operation)
+
+    async def wait_for_turn(self, table: Table, operation: Operation) -> None:
+        """Stand at the gate until the search lets the operation through."""
+        if not table.may_move:
+            table.surprises.append(f"{operation.actor} reached «{operation.label}» by itself")
+        if operation.session is not None:
+            table.sessions[operation.session] = operation.actor
+        table.waiting[operation.actor] = operation
+        table.changed.set()
+        try:
+            await operation.go
+        except asyncio.CancelledError:
+            table.waiting.pop(operation.actor, None)
+            table.changed.set()
+            raise
+        self.started(table, operation)
+
+    def started(self, table: Table, operation: Operation) -> None:
+        """Note that an operation is on its way."""
+        operation.sent_at_s = asyncio.get_running_loop().time()
+        table.running[operation.actor] = operation
+
+    def ended(self, table: Table, operation: Operation) -> None:
+        """Note that an operation has returned."""
+        if table.running.get(operation.actor) is operation:
+            del table.running[operation.actor]
+        table.changed.set()
