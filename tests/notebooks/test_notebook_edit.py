@@ -171,6 +171,18 @@ def test_a_text_of_another_tool_is_refused(lesson: Path) -> None:
     assert "has no header `deskbook_edit`" in result.output
 
 
+def test_a_folder_that_cannot_be_written_gets_one_clear_sentence(
+    lesson: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(edit, "write_atomically", refuse)
+    result = call("edit", lesson)
+    assert result.exit_code == 1
+    assert f"Permission denied ({lesson.parent}). Is the folder writable" in result.output
+
+
 def test_sync_without_a_text_says_what_to_do(lesson: Path) -> None:
     result = call("sync", lesson)
     assert result.exit_code == 1

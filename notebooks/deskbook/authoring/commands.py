@@ -48,8 +48,11 @@ def clear_errors(path: Path) -> Iterator[None]:
         yield
     except (CellFailedError, KernelStartError) as error:
         raise click.ClickException(f"{path}: {error}\n\nThe notebook was not changed.") from None
-    except (ConflictError, TextError, NotebookFileError, FileNotFoundError) as error:
+    except (ConflictError, TextError, NotebookFileError) as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:
+        what = f"{error.strerror} ({Path(error.filename).parent})" if error.filename else str(error)
+        raise click.ClickException(f"{path}: {what}. Is the folder writable, and is there space?") from None
 
 
 def chosen(notebooks: tuple[Path, ...]) -> list[Path]:

@@ -11,7 +11,7 @@ from .kernel import CELL_TIMEOUT_S
 from .notebook_file import read_notebook, write_atomically, write_notebook
 from .run import executed
 from .skeleton import lesson_skeleton
-from .text import base_of, fingerprint, from_text, is_untouched, to_text, with_base
+from .text import TextError, base_of, fingerprint, from_text, is_untouched, to_text, with_base
 
 
 class ConflictError(Exception):
@@ -70,7 +70,7 @@ def sync(
     """
     source = text_path(path)
     if not source.exists():
-        raise FileNotFoundError(f"There is no {source.name}. Start with `deskbook notebook edit {path}`.")
+        raise TextError(f"There is no {source.name}. Start with `deskbook notebook edit {path}`.")
     text = source.read_text(encoding="utf-8")
     before = _read_if_there(path)
     if base_of(text) != fingerprint(before):
