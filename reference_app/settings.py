@@ -96,7 +96,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError(" ".join(_sentence(item) for item in error.errors(include_input=False))) from None
+        raise SettingsError(" ".join(_sentence(item) for item in error.errors())) from None
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:
