@@ -22,8 +22,11 @@ class Learner:
         self.client = client
 
     def send(self, source: str) -> str:
-        """Queue a cell, as `Run All` does, and return its message id."""
-        return str(self.client.execute(source))
+        """Queue a cell, as `Run All` does, and return its message id.
+
+        A failure does not abort the cells behind it: how many are already queued would be a matter of time.
+        """
+        return str(self.client.execute(source, stop_on_error=False))
 
     def outcome(self, message_id: str) -> tuple[str, str]:
         """Return the status of a cell and the name of its error, in the order in which the kernel answers."""
