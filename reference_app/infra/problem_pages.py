@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -46,7 +47,9 @@ async def read_problem_type(name: Annotated[str, Path(pattern="^[a-z-]{1,60}$")]
 
 def _kinds(parent: type[Problem]) -> Iterator[type[Problem]]:
     for kind in parent.__subclasses__():
-        if kind.type.startswith("/problems/"):
+        # A class that a notebook or a test of the same process has made is no problem of this service.
+        is_ours = getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
+        if is_ours and kind.__module__.startswith("reference_app.") and kind.type.startswith("/problems/"):
             yield kind
         yield from _kinds(kind)
 

@@ -11,6 +11,8 @@ import pytest
 from deskbook.running import RunningApp, running_app
 from sqlalchemy.engine import make_url
 
+from reference_app.patterns.problem_details import Problem
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -125,12 +127,24 @@ async def test_connections_that_the_server_closed_are_replaced_unseen(own_desk: 
 
 
 async def test_every_problem_type_explains_itself_at_its_address(desk: RunningApp) -> None:
+    class Foreign(Problem):
+        type = "/problems/foreign"
+
     pages = (await desk.client.get("/problems")).json()
-    assert {page["type"] for page in pages} >= {
-        "/problems/insufficient-funds",
-        "/problems/invalid-request",
-        "/problems/invalid-cursor",
-    }
+    assert [page["type"] for page in pages] == [
+        f"/problems/{name}"
+        for name in (
+            "account-not-found",
+            "balance-too-large",
+            "entry-not-found",
+            "instrument-not-found",
+            "insufficient-funds",
+            "invalid-cursor",
+            "invalid-request",
+            "no-quote",
+            "service-unavailable",
+        )
+    ]
     for page in pages:
         assert (await desk.client.get(page["type"])).json() == page
     is_problem(await desk.client.get("/problems/unknown"), 404)
