@@ -30,9 +30,7 @@ LAG = [(5.0 + number / 10, 0.3 if number == 5 else 0.001) for number in range(12
 DRAWINGS: dict[str, Callable[[], Picture]] = {
     "timeline": lambda: timeline(ROWS, "A report stops every quote."),
     "histogram": lambda: histogram({"with reports": SLOW, "alone": FAST}, "Reports slow every quote."),
-    "gauge": lambda: gauge(
-        {"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1, events={5.4: "report"}
-    ),
+    "gauge": lambda: gauge({"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1),
 }
 drawings = pytest.mark.parametrize("name", DRAWINGS)
 

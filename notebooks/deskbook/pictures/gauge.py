@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deskbook.pictures.picture import Picture
-from deskbook.pictures.style import FAINT, INK, RUNS, course_style, new_figure, set_finding, set_legend
+from deskbook.pictures.style import INK, RUNS, course_style, new_figure, set_finding, set_legend
 
 
 def gauge(
@@ -14,7 +14,6 @@ def gauge(
     *,
     y_label: str,
     limit: float | None = None,
-    events: Mapping[float, str] | None = None,
 ) -> Picture:
     """Draw one or more values over time.
 
@@ -23,7 +22,6 @@ def gauge(
         finding: what the picture shows, in a sentence without measured numbers.
         y_label: what the value is, with its unit.
         limit: a value to draw a line at, such as an alert threshold.
-        events: time in seconds -> what happened then.
 
     Raises:
         ValueError: no run, more than three, or a run without a value.
@@ -40,11 +38,6 @@ def gauge(
         if limit is not None:
             axes.axhline(limit, color=INK, linestyle=(0, (1, 1.5)), linewidth=1.6)
             axes.annotate(" limit", (0, limit), va="bottom", fontsize=12)
-        for time_s, what in (events or {}).items():
-            axes.axvline(time_s - begin_s, color=FAINT, linewidth=1.2)
-            axes.annotate(
-                f" {what}", (time_s - begin_s, 1), xycoords=("data", "axes fraction"), va="top", fontsize=12
-            )
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.set_xlabel("time (s)")

@@ -21,7 +21,7 @@ SHORTEST_BLOCK_S = 0.005
 _numbers = itertools.count(1)
 
 
-async def trace(desk: ServedApp, *paths: str, gap_s: float = 0.03) -> list[Row]:
+async def trace(desk: ServedApp, *paths: str, gap_s: float = 0.02) -> list[Row]:
     """Send GET requests, one `gap_s` after the other, and return a row for each, for `pictures.timeline`.
 
     Each path is asked for once before, so that what happens only once in a process does not show.
