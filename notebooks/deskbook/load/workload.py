@@ -17,8 +17,8 @@ OPEN_LOOP_CLIENTS = 64
 class Workload:
     """One kind of request, sent in a closed loop (no rate) or an open loop (a rate).
 
-    A run ends at `requests` or after `seconds`, whichever comes first; requests under way are waited for. In an
-    open loop the number is known beforehand: `rate_per_s` times `seconds`, or `requests` where that is less.
+    A run ends at `requests` or after `seconds`, whichever comes first; requests under way are waited for. In
+    an open loop the number is known beforehand: `rate_per_s` times `seconds`, or `requests` if that is less.
 
     Args:
         url: an http:// address.
