@@ -87,7 +87,6 @@ def test_it_travels_with_its_test(pattern: Path, tmp_path: Path) -> None:
         "-p",
         "no:asyncio",
     ]
-    run = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"]}
-    )
+    given = {name: os.environ[name] for name in ("PATH", "DATABASE_URL", "REDIS_URL")}
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=given)
     assert run.returncode == 0, run.stdout + run.stderr
