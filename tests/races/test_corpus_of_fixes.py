@@ -1,0 +1,66 @@
+"""Wrong fixes are rejected, right ones accepted: the truth of each case was written down before it was explored."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from deskbook.races import explore
+
+
+def load(name):
+    path = Path(__file__).parent / "corpus" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"races_corpus_{name}", path)
+    module = sys.modules.get(spec.name)
+    if module is None:
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+IN_MEMORY = [*load("memory").CASES, *load("tasks_and_time").CASES]
+WRONG, RIGHT = "wrong", "right"
+
+
+def by_name(cases, truth):
+    return [pytest.param(case, id=case.name) for case in cases if case.truth == truth]
+
+
+@pytest.mark.parametrize("case", by_name(IN_MEMORY, WRONG))
+async def test_wrong_fix_is_rejected(case):
+    report = await explore(case.make, case.requests, invariant=case.check, **case.options)
+    assert report.verdict == "counterexample", f"{case.reason}\n{report}"
+
+
+@pytest.mark.parametrize("case", by_name(IN_MEMORY, RIGHT))
+async def test_right_fix_is_proven(case):
+    report = await explore(case.make, case.requests, invariant=case.check, max_seconds=5, **case.options)
+    assert report.verdict == "exhausted", f"{case.reason}\n{report}"
+
+
+def test_the_corpus_is_large_enough():
+    servers = load("servers")
+    cases = [*IN_MEMORY, *servers.POSTGRES_CASES, *servers.REDIS_CASES]
+    assert sum(case.truth == WRONG for case in cases) >= 40
+    assert sum(case.truth == RIGHT for case in cases) >= 20
+    assert len({case.name for case in cases}) == len(cases)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in IN_MEMORY])
+async def test_the_reduction_changes_no_verdict_and_no_outcome(case):
+    found = []
+    for reduce in (True, False):
+        report = await explore(
+            case.make,
+            case.requests,
+            invariant=case.check,
+            reduce=reduce,
+            stop_at_first=False,
+            collect_outcomes=True,
+            max_seconds=60,
+            **case.options,
+        )
+        found.append((report.verdict, report.outcomes))
+    assert found[0] == found[1]
