@@ -305,6 +305,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
         folder,
         write(folder / "background.ipynb", background),
         write(folder / "compared.ipynb", compared),
+        write(folder / "unexecuted.ipynb", [nbformat.v4.new_code_cell("print('never compared')")]),
         write(folder / "first_group.ipynb", [cell_of(source) for source in FIRST_GROUP]),
         Path(shutil.copy(CLEAN_LESSON, folder)),
     )
@@ -335,6 +336,13 @@ def test_a_stored_output_that_differs_turns_the_cell_red(
     failure = verdicts.failure("compared", list(COMPARED).index(name))
     assert failure is not None
     assert "Cell outputs differ" in failure
+
+
+def test_a_cell_that_was_never_executed_is_red(
+    verdicts: Verdicts, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("proven", "planted holes of nbval closed")
+    assert "The cell was never executed. Run:" in str(verdicts.failure("unexecuted", 0))
 
 
 def test_an_exception_group_as_first_error_of_a_kernel_neither_hangs_nor_passes(

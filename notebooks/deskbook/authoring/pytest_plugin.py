@@ -69,6 +69,15 @@ class Verification:
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Fail a cell that was never executed; nbval runs it, compares nothing and passes."""
+        yield
+        if _is_cell(item) and item.cell.execution_count is None:  # type: ignore[attr-defined]
+            pytest.fail(
+                f"The cell was never executed. Run: deskbook notebook run {item.path.name}", pytrace=False
+            )
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
