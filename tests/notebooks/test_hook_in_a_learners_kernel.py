@@ -35,6 +35,13 @@ class Learner:
             if reply["parent_header"]["msg_id"] == message_id:
                 return reply["content"]["status"], reply["content"].get("ename", "")
 
+    def wait_for_output(self, message_id: str) -> None:
+        """Wait until a cell prints."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=ANSWER_TIMEOUT_S)
+            if message["msg_type"] == "stream" and message["parent_header"]["msg_id"] == message_id:
+                return
+
     def run(self, source: str) -> tuple[str, str]:
         return self.outcome(self.send(source))
 
@@ -83,8 +90,7 @@ def test_an_exception_group_fails_the_cell_and_the_kernel_goes_on(learner: Learn
 
 def test_the_stop_button_ends_a_cell_that_awaits(learner: Learner, kernel: KernelManager) -> None:
     sent = learner.send("print('started', flush=True)\nawait asyncio.sleep(3600)")
-    while learner.client.get_iopub_msg(timeout=ANSWER_TIMEOUT_S)["msg_type"] != "stream":
-        pass
+    learner.wait_for_output(sent)
     kernel.interrupt_kernel()
     assert learner.outcome(sent) == ("error", "KeyboardInterrupt")
     assert learner.run("1 + 1") == ("ok", "")
@@ -93,6 +99,44 @@ def test_the_stop_button_ends_a_cell_that_awaits(learner: Learner, kernel: Kerne
 def test_a_cancelled_error_of_the_lesson_keeps_its_name(learner: Learner) -> None:
     cell = "task = asyncio.create_task(asyncio.sleep(60))\ntask.cancel()\nawait task"
     assert learner.run(cell) == ("error", "CancelledError")
+
+
+def test_a_cell_may_wrap_the_task_factory_and_the_exception_handler(learner: Learner) -> None:
+    wrapped = """
+loop = asyncio.get_running_loop()
+inner_factory, inner_handler = loop.get_task_factory(), loop.get_exception_handler()
+made, seen = [], []
+
+def factory(loop, coro, **kwargs):
+    made.append(coro.__qualname__)
+    return inner_factory(loop, coro, **kwargs)
+
+def handler(loop, context):
+    seen.append(context["message"])
+    inner_handler(loop, context)
+
+loop.set_task_factory(factory)
+loop.set_exception_handler(handler)
+"""
+    assert learner.run(wrapped) == ("ok", "")
+    assert learner.run("await asyncio.create_task(asyncio.sleep(0))\nassert 'sleep' in made") == ("ok", "")
+    assert learner.run("loop.call_exception_handler({'message': 'late'})\nassert seen == ['late']") == (
+        "ok",
+        "",
+    )
+    assert learner.run("task = asyncio.create_task(asyncio.sleep(60))") == ("error", "PendingTaskError")
+    assert learner.run("task.cancel()\nawait asyncio.wait([task])") == ("ok", "")
+
+
+def test_a_failure_in_a_stopped_cell_does_not_blame_the_next(learner: Learner, kernel: KernelManager) -> None:
+    fail = "async def fail():\n    raise ValueError('no price')\n\ntask = asyncio.create_task(fail())\n"
+    sent = learner.send(
+        f"{fail}await asyncio.sleep(0)\nprint('started', flush=True)\nawait asyncio.sleep(3600)"
+    )
+    learner.wait_for_output(sent)
+    kernel.interrupt_kernel()
+    assert learner.outcome(sent) == ("error", "KeyboardInterrupt")
+    assert learner.run("1 + 1") == ("ok", "")
 
 
 def test_loading_twice_reports_once(learner: Learner) -> None:

@@ -135,6 +135,8 @@ class CellWatch:
             reply = await self._originals["execute"](*args, **kwargs)
         if self._stopped or reply.get("ename") == "KeyboardInterrupt":
             self._stopped = False
+            self._collect_silent_failures()
+            self.failures = []  # the learner knows; the next cell shall not be blamed
             return reply | {"ename": "KeyboardInterrupt", "evalue": "the cell was stopped"}
         for _ in range(GRACE_TURNS):
             if not self._pending(loop, known):
@@ -156,10 +158,12 @@ class CellWatch:
 
     def _task_factory(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> Any:
         """Create the task as before and remember where."""
-        if self._next_factory is not None:
-            task = self._next_factory(loop, coro, **kwargs)
-        else:
-            task = asyncio.Task(coro, loop=loop, **kwargs)
+        following, self._next_factory = self._next_factory, None  # one set by a cell may call ours again
+        try:
+            make = following or _plain_task
+            task = make(loop, coro, **kwargs)
+        finally:
+            self._next_factory = following
         site = find_creation_site(self.shell, owner=_owner.get())
         self.sites[task] = self._sites_by_id[id(task)] = site
         return task
@@ -175,10 +179,12 @@ class CellWatch:
         elif isinstance(task, asyncio.Task):
             what = "vanished before it was done, because nobody held a reference to it"
             self.failures.append(f"{describe_task(task, site)} {what}")
-        elif self._next_handler is not None:
-            self._next_handler(loop, context)
         else:
-            loop.default_exception_handler(context)
+            following, self._next_handler = self._next_handler, None  # one set by a cell may call ours again
+            try:
+                following(loop, context) if following else loop.default_exception_handler(context)
+            finally:
+                self._next_handler = following
 
     def _on_thread_failure(self, args: Any) -> None:
         """Record an exception that ended a thread."""
@@ -248,6 +254,10 @@ class CellWatch:
             tb = tb.tb_next
         text = "".join(traceback.format_exception(etype, value, tb))
         self.shell._showtraceback(etype, value, with_cell_names(self.shell, text).splitlines())
+
+
+def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(coro, loop=loop, **kwargs)
 
 
 def _holds_group(error: BaseException | None) -> bool:
