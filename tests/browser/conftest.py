@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from deskbook.doctor.checks import find_chromium
-from deskbook.lab.lessons import copy_lessons
+from deskbook.lab.lessons import copy_lessons, trust
 from deskbook.lab.server import jupyterlab
 from playwright.sync_api import sync_playwright
 
@@ -45,7 +45,7 @@ def pytest_terminal_summary(terminalreporter):
 def lab_address(tmp_path_factory):
     """A JupyterLab as `deskbook lab` runs it, on fresh copies of the lessons."""
     work = tmp_path_factory.mktemp("my-work")
-    copy_lessons(CHECKOUT, work)
+    trust(work / name for name in copy_lessons(CHECKOUT, work).new)
     with jupyterlab(work, options=["--LabApp.expose_app_in_browser=True"]) as server:
         yield server.wait_for_address()
 

@@ -64,7 +64,9 @@ def _environment_values(process):
 
 
 def call(address, token, path, data=None):
-    request = urllib.request.Request(f"{address}{path}", data=data, headers={"Authorization": f"token {token}"})
+    request = urllib.request.Request(
+        f"{address}{path}", data=data, headers={"Authorization": f"token {token}"}
+    )
     with urllib.request.urlopen(request, timeout=20) as reply:
         return json.load(reply)
 

@@ -2,14 +2,15 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from deskbook.lab.lessons import copy_lessons, fingerprint
+from deskbook.lab.lessons import copy_lessons, fingerprint, trust
 
 NAME = "notebooks/11_lesson.ipynb"
 OFFER = "notebooks/11_lesson.updated.ipynb"
 
 
 def notebook(text, output=None):
-    cell = {"cell_type": "code", "source": [text], "outputs": [output] if output else []}
+    cell = {"cell_type": "code", "id": "price", "metadata": {}, "execution_count": 1, "source": [text]}
+    cell["outputs"] = [output] if output else []
     return json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
@@ -99,3 +100,19 @@ def test_the_fingerprint_is_about_text_not_about_layout(tmp_path):
     one.write_text(json.dumps({"cells": [{"cell_type": "code", "source": ["a\n", "b"]}]}))
     two.write_text(json.dumps({"cells": [{"source": "a\nb", "cell_type": "code", "id": "x"}]}, indent=1))
     assert fingerprint(one) == fingerprint(two)
+
+
+def test_a_signed_copy_is_trusted_and_another_text_is_not(house, monkeypatch):
+    import nbformat
+    from nbformat.sign import NotebookNotary
+
+    checkout, work = house
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(work))
+    copied = copy_lessons(checkout, work)
+    trust(work / name for name in copied.new)
+    notary = NotebookNotary()
+    copy = nbformat.read(work / NAME, as_version=4)
+    assert notary.check_signature(copy)
+    copy.cells[0].source += "# mine"
+    assert not notary.check_signature(copy)
+    notary.store.close()

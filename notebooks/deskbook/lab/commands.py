@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from deskbook.checkout import NotACheckoutError, root
-from deskbook.lab.lessons import Copied, copy_lessons
+from deskbook.lab.lessons import Copied, copy_lessons, trust
 from deskbook.lab.server import LabError, jupyterlab
 from deskbook.services import ServicesError, ensure
 
@@ -44,7 +44,8 @@ def _open(work: Path, copied: Copied, no_browser: bool, port: int | None, ip: st
     for path in copied.offered:
         click.echo(f"A lesson that you changed has a new version beside it: my-work/{path}")
     with jupyterlab(work, ip=ip, port=port) as server:
-        # JupyterLab takes two seconds to come up: time enough for the services.
+        # JupyterLab takes two seconds to come up: time enough for signatures and services.
+        trust(work / name for name in (*copied.new, *copied.updated, *copied.offered))
         servers = ensure()
         address = server.wait_for_address()
         for name, service in (("PostgreSQL", servers.postgres), ("Valkey", servers.redis)):

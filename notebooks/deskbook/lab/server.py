@@ -133,6 +133,8 @@ def _environment(runtime: Path, token: str) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": str(runtime),
         # A kernelspec `python3` in the home folder must not win over this environment's.
         "JUPYTER_PREFER_ENV_PATH": "1",
+        # So that `deskbook` answers in a terminal of JupyterLab.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         # By environment, not by argument: arguments are visible to every user of the machine.
         "JUPYTER_TOKEN": token,
     }
