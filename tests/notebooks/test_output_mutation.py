@@ -151,7 +151,9 @@ def test_the_closing_lines_count_what_was_proven() -> None:
     assert "1 survived: not compared: the port varies" in text
     assert "planted holes of nbval closed: 17 proven" in text
     assert summary.shortfalls() == []
-    assert "lesson.ipynb cell 0: 99 of 100 noticed" in "\n".join(summary.lines(by_cell=True))
+    by_cell = "\n".join(summary.lines(by_cell=True))
+    assert "lesson.ipynb: 99 of 100 noticed\n    cell 0: 99 of 100 noticed" in by_cell
+    assert "survived: number, 3 becomes 4 (not compared: the port varies)" in by_cell
 
 
 def test_too_few_comparisons_and_too_many_survivors_are_named() -> None:

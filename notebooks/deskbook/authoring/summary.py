@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -114,13 +115,20 @@ class Summary:
 
     def _cell_lines(self) -> list[str]:
         lines = []
-        for verdict in self.verdicts:
-            total = verdict.mutants.total()
-            noticed = total - len(verdict.survivors)
-            lines.append(f"  {verdict.notebook} cell {verdict.number}: {noticed} of {total} noticed")
-            for each in verdict.survivors:
-                lines.append(f"    survived: {each.mutant.kind}, {each.mutant.change} ({each.reason})")
+        for notebook, verdicts in itertools.groupby(self.verdicts, key=lambda verdict: verdict.notebook):
+            of_notebook = list(verdicts)
+            lines.append(f"  {notebook}: {_noticed(of_notebook)}")
+            for verdict in of_notebook:
+                lines.append(f"    cell {verdict.number}: {_noticed([verdict])}")
+                for each in verdict.survivors:
+                    lines.append(f"      survived: {each.mutant.kind}, {each.mutant.change} ({each.reason})")
         return lines
+
+
+def _noticed(verdicts: list[CellVerdict]) -> str:
+    total = sum(verdict.mutants.total() for verdict in verdicts)
+    survived = sum(len(verdict.survivors) for verdict in verdicts)
+    return f"{total - survived} of {total} noticed"
 
 
 def _share(part: int, whole: int) -> str:
