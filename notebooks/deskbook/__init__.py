@@ -1,6 +1,7 @@
 """The toolkit of the FastAPI Deskbook: what notebooks, exercises and the command line import.
 
-A lesson starts with `%load_ext deskbook`, which turns on its checks in the kernel and adds `%%module`.
+A lesson starts with `%load_ext deskbook`, which turns on its checks in the kernel and adds `%%module`
+and `%%exercise`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 def load_ipython_extension(shell: Any) -> None:
     """Turn on what a lesson needs in the running kernel; called by `%load_ext deskbook`."""
     from .authoring import hook
+    from .practice import magics
     from .serving import modules
 
     hook.load_ipython_extension(shell)
     modules.load_ipython_extension(shell)
+    magics.load_ipython_extension(shell)

@@ -18,8 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "deskbook.doctor.commands:doctor",
         "Say whether lab and test would work, else what to do.",
     ),
+    "explore": ("deskbook.races.commands:explore", "Look for a race in a service of your own."),
     "services": ("deskbook.services.commands:services", "Show or stop the PostgreSQL and Valkey servers."),
     "pattern": ("deskbook.patterns.commands:pattern", "List, show and copy single-file patterns."),
+    "exercise": ("deskbook.practice.commands:exercise", "Start, check and solve exercises; verify them."),
     "notebook": ("deskbook.authoring.commands:notebook", "Run, lint, mutate, edit and sync notebooks."),
 }
 

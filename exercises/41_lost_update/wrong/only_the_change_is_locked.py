@@ -1,0 +1,23 @@
+# rejected by test_no_interleaving_loses_money: the check still stands outside of the lock
+import asyncio
+
+from fastapi import FastAPI, HTTPException
+
+
+def make_app(balances, risk_desk):
+    app = FastAPI()
+    app.state.balances = balances
+    locks = {name: asyncio.Lock() for name in balances}
+
+    @app.post("/accounts/{name}/withdrawals")
+    async def withdraw(name: str, amount: int):
+        balance = balances[name]
+        if balance < amount:
+            raise HTTPException(409, "the balance does not cover the amount")
+        if not await risk_desk.approve(name, amount):
+            raise HTTPException(403, "refused by the risk desk")
+        async with locks[name]:
+            balances[name] = balance - amount
+        return {"balance": balances[name]}
+
+    return app

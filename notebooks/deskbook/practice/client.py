@@ -1,0 +1,170 @@
+"""The learner's side of the worker: start it in the background, hand it answers, replace it when gone."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from .answers import FIRST_LINE
+from .errors import PracticeError
+from .exercise import Exercise
+
+#: How long the worker may take to import everything, in seconds; an old laptop on battery needs ten.
+WARM_UP_LIMIT_S = 60.0
+
+#: Beyond the limit of a check: how long the worker may take to report, in seconds.
+REPORT_LIMIT_S = 60.0
+
+
+class WorkerGoneError(Exception):
+    """The worker has ended without an answer."""
+
+
+class Worker:
+    """One worker process, started at once and warm about a second later."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        self._unread = b""
+        self._is_warm = False
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "deskbook.practice.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE if os.environ.get("DESKBOOK_DEBUG") else subprocess.DEVNULL,
+                # The stop button and Ctrl-C reach a whole process group; the worker decides for itself.
+                start_new_session=True,
+                cwd=Path(__file__).parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Say whether the process runs."""
+        return self._process.poll() is None
+
+    def check(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Hand over one answer and wait for what became of it.
+
+        Raises:
+            WorkerGoneError: The worker died.
+        """
+        try:
+            if not self._is_warm:
+                self._receive(WARM_UP_LIMIT_S)
+                self._is_warm = True
+            self._socket.sendall(json.dumps(job).encode() + b"\n")
+            return self._receive(job["limit_s"] + REPORT_LIMIT_S)
+        except OSError as error:
+            raise WorkerGoneError(str(error)) from None
+
+    def _receive(self, limit_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + limit_s
+        while b"\n" not in self._unread:
+            # select wakes for a signal, so the stop button works while an answer is checked.
+            readable, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
+            data = self._socket.recv(1 << 16) if readable else b""
+            if not data:
+                raise WorkerGoneError("The worker did not answer.")
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process; a check that still runs ends with it."""
+        self._socket.close()
+        try:
+            self._process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Client:
+    """Keeps one worker and hands it answers, one at a time."""
+
+    def __init__(self) -> None:
+        # Without it two threads could write into one worker and read each other's results.
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        self._owner = os.getpid()
+
+    def start(self) -> None:
+        """Start the worker if there is none; returns at once."""
+        with self._lock:
+            self._running()
+
+    def _running(self) -> Worker:
+        if self._worker is None or not self._worker.is_alive() or self._owner != os.getpid():
+            self._worker = Worker()
+            self._owner = os.getpid()
+        return self._worker
+
+    def check(self, exercise: Exercise, source: str, first_line: int = FIRST_LINE) -> dict[str, Any]:
+        """Run an answer against the checks of its exercise.
+
+        Args:
+            exercise: The exercise.
+            source: The answer, without the line `%%exercise`.
+            first_line: Number of its first line, for messages.
+
+        Returns:
+            What happened, as the worker tells it; `verdict.judge` reads it.
+
+        Raises:
+            PracticeError: The worker could not be started, or died twice.
+        """
+        job = {
+            "folder": str(exercise.folder),
+            "source": source,
+            "limit_s": exercise.limit_s,
+            "first_line": first_line,
+            "fields": dict(exercise.fields),
+        }
+        with self._lock:
+            for _ in range(2):
+                worker = self._running()
+                try:
+                    return worker.check(job)
+                except WorkerGoneError:
+                    self._discard()
+                except (
+                    BaseException
+                ):  # the stop button: an answer that nobody waits for must not be read later
+                    self._discard()
+                    raise
+        raise PracticeError(
+            "The process that checks answers ended twice. Is the machine out of memory? Try again."
+        )
+
+    def _discard(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def close(self) -> None:
+        """End the worker."""
+        with self._lock:
+            if self._owner == os.getpid():
+                self._discard()
+
+
+#: The worker of this kernel or command.
+client = Client()
+atexit.register(client.close)

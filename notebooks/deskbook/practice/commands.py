@@ -1,0 +1,194 @@
+"""The commands `deskbook exercise ...`: the exercises on files, for people who prefer their editor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deskbook.checkout import NotACheckoutError
+
+from .errors import PracticeError
+from .exercise import Exercise, load, names
+from .folders import exercises_folder, work_folder
+from .progress import Progress
+
+if TYPE_CHECKING:
+    pass
+
+ANSWER = "answer.py"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def exercise() -> None:
+    """Solve exercises in your editor, and write new ones.
+
+    Example: deskbook exercise start 41_lost_update
+    """
+
+
+def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (PracticeError, NotACheckoutError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return wrapped
+
+
+@exercise.command("list", epilog="Example: deskbook exercise list")
+@_clear_errors
+def list_() -> None:
+    """Show the exercises and which of them you have passed."""
+    from .pages import progress_page
+
+    click.echo(str(progress_page(Progress())))
+
+
+@exercise.command(epilog="Example: deskbook exercise start 41_lost_update")
+@click.argument("name")
+@_clear_errors
+def start(name: str) -> None:
+    """Write the stub of an exercise to my-work/; an answer that is there is kept."""
+    chosen = load(name)
+    path = _answer_path(chosen)
+    if path.exists():
+        click.echo(
+            f"{_shown(path)} is there already and was kept; `deskbook exercise reset {name}` starts afresh."
+        )
+        return
+    _write(path, chosen.stub)
+    click.echo(f"Read {_shown(chosen.folder / 'exercise.ipynb')}, change {_shown(path)}, "
+               f"then: deskbook exercise check {name}")  # fmt: skip
+
+
+@exercise.command(epilog="Example: deskbook exercise check 41_lost_update")
+@click.argument("name")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_clear_errors
+def check(name: str, file: Path | None) -> None:
+    """Check your answer: my-work/exercises/NAME/answer.py, or FILE. Exit code 1 if it does not pass."""
+    from .client import client
+    from .feedback import feedback
+    from .magics import hold_services
+    from .verdict import submit
+
+    chosen = load(name)
+    path = file or _answer_path(chosen)
+    if not path.exists():
+        raise PracticeError(f"There is no {_shown(path)}. Begin with: deskbook exercise start {name}")
+    hold_services(chosen)
+    verdict = submit(chosen, path.read_text(encoding="utf-8"), client, first_line=1)
+    again = f"run `deskbook exercise check {name}`"
+    page = feedback(verdict, hint_command=f"deskbook exercise hint {name}", check_again=again)
+    if verdict.state != "not attempted":
+        progress = Progress()
+        progress.note_attempt(name, verdict.state, verdict.failing)
+        page.say(progress.warning, "Warning")
+    click.echo(str(page))
+    if verdict.state != "passed":
+        raise click.exceptions.Exit(1)
+
+
+@exercise.command(epilog="Example: deskbook exercise hint 41_lost_update")
+@click.argument("name")
+@_clear_errors
+def hint(name: str) -> None:
+    """Show one hint more, for the check that your last answer failed at."""
+    from .pages import hint_page
+
+    click.echo(str(hint_page(load(name), Progress(), f"deskbook exercise hint {name}")))
+
+
+@exercise.command(epilog="Example: deskbook exercise solution 41_lost_update")
+@click.argument("name")
+@click.option("--anyway", is_flag=True, help="Show it before you have passed.")
+@_clear_errors
+def solution(name: str, anyway: bool) -> None:
+    """Show our solution and why it works."""
+    from .pages import solution_page
+
+    command = f"deskbook exercise solution {name} --anyway"
+    click.echo(str(solution_page(load(name), Progress(), command, anyway=anyway)))
+
+
+@exercise.command(epilog="Example: deskbook exercise reset 41_lost_update")
+@click.argument("name")
+@_clear_errors
+def reset(name: str) -> None:
+    """Put the stub back; your answer is kept beside it as answer.before_reset.py."""
+    chosen = load(name)
+    path = _answer_path(chosen)
+    if path.exists():
+        path.replace(path.with_suffix(".before_reset.py"))
+    _write(path, chosen.stub)
+    with Progress().change(name) as entry:
+        entry.hints, entry.failing = 0, ""
+    click.echo(f"{_shown(path)} is the stub again.")
+
+
+@exercise.command(epilog="Example: deskbook exercise verify 41_lost_update --repeat 20")
+@click.argument("chosen", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--repeat", default=1, show_default=True, type=click.IntRange(1), help="How often to run it all."
+)
+@_clear_errors
+def verify(chosen: tuple[str, ...], repeat: int) -> None:
+    """Test the exercises themselves against right and wrong answers; without a name, all of them."""
+    from .client import client
+    from .magics import hold_services
+    from .verify import problems
+
+    every = list(chosen) or names()
+    found: dict[str, int] = {}
+    with click.progressbar(length=len(every) * repeat, label="exercises", file=sys.stderr) as bar:
+        for name in every:
+            hold_services(load(name))
+            for _ in range(repeat):
+                for problem in problems(exercises_folder() / name, client):
+                    found[f"{name}: {problem}"] = found.get(f"{name}: {problem}", 0) + 1
+                bar.update(1)
+    for problem, times in found.items():
+        click.echo(problem if repeat == 1 else f"{problem} ({times} of {repeat} times)")
+    if found:
+        raise click.exceptions.Exit(1)
+    click.echo(f"{len(every)} exercises hold" + (f", {repeat} of {repeat} times" if repeat > 1 else ""))
+
+
+@exercise.command(epilog="Example: deskbook exercise new 42_keyed_lock")
+@click.argument("name")
+@_clear_errors
+def new(name: str) -> None:
+    """Write the skeleton of an exercise; verify lists what is to be done."""
+    from .skeleton import write_skeleton
+
+    folder = write_skeleton(exercises_folder(), name)
+    click.echo(f"{_shown(folder)} is there. What is to be done: deskbook exercise verify {name}")
+
+
+def _answer_path(chosen: Exercise) -> Path:
+    return work_folder() / "exercises" / chosen.name / ANSWER
+
+
+def _shown(path: Path) -> str:
+    """Return a path as short as the reader can use it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise PracticeError(f"{_shown(path)} cannot be written: {error.strerror}.") from None

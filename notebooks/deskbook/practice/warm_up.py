@@ -1,0 +1,83 @@
+"""Pay for imports and caches once, before the first check."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+_CHECKS = '''
+async def test_value(answer, evidence):
+    """Compares."""
+    evidence.given(1)
+    assert answer.value == 2
+'''
+
+
+def warm_up() -> None:
+    """Import what checks use, and run one small check of each kind."""
+    sys.dont_write_bytecode = True  # an exercise's folder stays as it is
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    _send_a_request()
+    _explore()
+    _run_pytest()
+
+
+def _send_a_request() -> None:
+    import httpx
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/quotes/{symbol}")
+    async def read_quote(symbol: str, limit: int = 1) -> dict[str, str]:
+        return {"symbol": symbol}
+
+    async def request() -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
+            await client.get("/quotes/IBM")
+
+    asyncio.run(request())
+
+
+def _explore() -> None:
+    from fastapi import FastAPI
+
+    from deskbook.races import explore_sync, post
+    from deskbook.races.overlap import can_overlap
+
+    def make_app() -> FastAPI:
+        app = FastAPI()
+        app.state.count = 0
+
+        @app.post("/count")
+        async def add() -> None:
+            count = app.state.count
+            await asyncio.sleep(0)
+            app.state.count = count + 1
+
+        return app
+
+    requests = {"A": post("/count"), "B": post("/count")}
+    report = explore_sync(make_app, requests, oracle="serializable", max_schedules=50)
+    if report.counterexample is not None:
+        report.counterexample.timeline().svg()
+    can_overlap(make_app, requests)
+
+
+def _run_pytest() -> None:
+    import pytest
+
+    from .answers import Namespace
+    from .child import PYTEST_OPTIONS
+    from .collector import Collector
+
+    with tempfile.TemporaryDirectory(prefix="deskbook-warm-") as folder:
+        checks = Path(folder, "warm_up_checks.py")
+        checks.write_text(_CHECKS, encoding="utf-8")
+        collector = Collector(Namespace({"value": 1}), lambda news: None)
+        pytest.main([*PYTEST_OPTIONS, f"--rootdir={folder}", str(checks)], plugins=[collector])

@@ -1,0 +1,268 @@
+"""The warm worker: a process that has everything imported and forks a child for each check.
+
+It reads jobs from a socket, one line of JSON each, and answers each with one line: the news that the child
+told, how it ended, what it printed and, for one that was stopped, what ran. It ends when the socket closes.
+
+One job at a time and no threads, so a fork copies no lock that another thread holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PREFIX = "deskbook-practice-"
+
+#: Most that is kept of what an answer prints, in bytes; the rest is read and counted.
+OUTPUT_BYTES = 4_000
+
+#: Most that a check may tell, in bytes.
+NEWS_BYTES = 4 << 20
+
+#: How long a child may take before its answer starts, in seconds.
+START_LIMIT_S = 20.0
+
+#: The longest that a busy machine can add to the time of a check, in seconds.
+LONGEST_GRACE_S = 12.0
+
+_POLL_S = 0.05
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Check:
+    """One forked child and the pipes to it."""
+
+    def __init__(self, job: dict[str, Any], folder: Path) -> None:
+        self.limit_s: float = job["limit_s"]
+        self.news = b""
+        self.output = b""
+        self.output_bytes = 0
+        self.stacks = b""
+        self.status: int | None = None
+        self.is_ready = False
+        ends = [os.pipe() for _ in range(3)]
+        self.started = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_child(job, folder, [write for _, write in ends])
+        for _, write in ends:
+            os.close(write)
+        self._pipes = dict(
+            zip((read for read, _ in ends), (self._on_news, self._on_output, self._on_stacks), strict=True)
+        )
+        for pipe in self._pipes:
+            os.set_blocking(pipe, False)
+
+    def follow(self, owner: socket.socket) -> bool:
+        """Read until the check is over, then end its processes.
+
+        Returns:
+            Whether it was stopped because its time was up.
+        """
+        late = False
+        with selectors.DefaultSelector() as selector:
+            for pipe, reader in self._pipes.items():
+                selector.register(pipe, selectors.EVENT_READ, reader)
+            selector.register(owner, selectors.EVENT_READ, None)
+            while not self._is_over():
+                if time.monotonic() > self._deadline():
+                    late = True
+                    break
+                for key, _ in selector.select(_POLL_S):
+                    if key.data is None:
+                        self.end()
+                        raise SystemExit(0)  # the kernel has gone, or does not want to know any more
+                    if not key.data(key.fd):
+                        selector.unregister(key.fd)
+        self.end()
+        self._drain()
+        return late
+
+    def _deadline(self) -> float:
+        if not self.is_ready:
+            return self.started + START_LIMIT_S
+        return self.started + self.limit_s + min(LONGEST_GRACE_S, _time_without_cpu_s(self.pid))
+
+    def _is_over(self) -> bool:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.status is not None or b'"finished"' in self.news[-40:]
+
+    def end(self) -> None:
+        """Kill the child, its group and whatever else it has started, and reap them."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.status = os.waitpid(self.pid, 0)[1]
+        _end_orphans()
+
+    def _drain(self) -> None:
+        for pipe, reader in self._pipes.items():
+            while reader(pipe):
+                pass
+            os.close(pipe)
+
+    def _on_news(self, pipe: int) -> bool:
+        data = _read(pipe)
+        self.news += data[: max(0, NEWS_BYTES - len(self.news))]
+        if data and not self.is_ready:
+            self.is_ready = True
+            self.started = time.monotonic()
+        return bool(data)
+
+    def _on_output(self, pipe: int) -> bool:
+        data = _read(pipe)
+        self.output_bytes += len(data)
+        self.output += data[: max(0, OUTPUT_BYTES - len(self.output))]
+        return bool(data)
+
+    def _on_stacks(self, pipe: int) -> bool:
+        data = _read(pipe)
+        self.stacks += data[: max(0, OUTPUT_BYTES * 8 - len(self.stacks))]
+        return bool(data)
+
+    def result(self, late: bool) -> dict[str, Any]:
+        """Return what happened as plain data."""
+        lines = [line for line in self.news.splitlines() if line]
+        told = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # cut short by the end of the process
+                told.append(json.loads(line))
+        status = self.status or 0
+        return {
+            "news": told,
+            "late": late,
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+            "output": self.output.decode(errors="replace"),
+            "output_bytes": self.output_bytes,
+            "stacks": self.stacks.decode(errors="replace"),
+        }
+
+
+def _read(pipe: int) -> bytes:
+    try:
+        return os.read(pipe, 1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+def _time_without_cpu_s(pid: int) -> float:
+    """Return how long a process was ready and got no processor: on a busy machine that is not its fault.
+
+    Linux only: proc(5), /proc/pid/schedstat.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _end_orphans() -> None:
+    """Kill processes that left the group of a check; on Linux they become children of this process."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            import psutil  # here and not above: hardly any check leaves a process
+
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            time.sleep(0.001)
+
+
+def _become_child(job: dict[str, Any], folder: Path, pipes: list[int]) -> None:
+    """Go into a session, a folder and descriptors of one's own, and run the check; never returns."""
+    from .child import run_check
+
+    worker = os.getppid()
+    os.setsid()
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != worker:
+            os._exit(1)
+    news, output, stacks = (fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 100) for pipe in pipes)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.closerange(3, 100)
+    os.close(output)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(it, "w", 1, "utf-8", "replace", closefd=False) for it in (1, 2))
+    os.chdir(folder)
+    run_check(job, news, stacks)
+
+
+def serve(owner: socket.socket) -> None:
+    """Take jobs until the socket closes."""
+    with own_folder() as folder, owner.makefile("rb") as jobs:
+        for line in jobs:
+            job = json.loads(line)
+            here = Path(tempfile.mkdtemp(dir=folder))
+            check = Check(job, here)
+            late = check.follow(owner)
+            owner.sendall(json.dumps(check.result(late)).encode() + b"\n")
+            shutil.rmtree(here, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own_folder() -> Any:
+    """Give a folder for what answers write; folders of killed workers are removed on the way."""
+    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = old.name.removeprefix(PREFIX).split("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def main(descriptor: int) -> None:
+    """Warm up, say so, and serve."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    from .warm_up import warm_up
+
+    warm_up()
+    # What was made until here is never collected, so the children do not copy its pages.
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=descriptor) as owner, contextlib.suppress(BrokenPipeError, ConnectionError):
+        owner.sendall(b'{"warm": true}\n')
+        serve(owner)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
