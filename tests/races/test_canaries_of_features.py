@@ -1,8 +1,8 @@
 """One planted race for every feature of asyncio, anyio, Starlette and FastAPI: each must be found.
 
-A feature whose suspension the explorer does not see would make it say "exhausted" for a racy service. That is the
-worst thing it can do, so each feature has a canary: `n` must be 2 after two requests, and an interleaving exists in
-which it is 1.
+A feature whose suspension the explorer does not see would make it say "exhausted" for a racy service. That is
+the worst thing it can do, so each feature has a canary: `n` must be 2 after two requests, and an interleaving
+exists in which it is 1.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ import types
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from deskbook.races import explore, get, post
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Route
-
-from deskbook.races import explore, get, post
 
 CANARIES = {}
 
@@ -550,7 +550,7 @@ def anyio_lock_released_too_early():
     async def handler():
         async with lock:
             value = app.state.n
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         async with lock:
             app.state.n = value + 1
 

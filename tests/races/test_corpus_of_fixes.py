@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from deskbook.races import explore
 
 

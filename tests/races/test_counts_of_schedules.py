@@ -4,7 +4,6 @@ import asyncio
 import math
 
 import pytest
-
 from deskbook.races import explore
 
 
@@ -25,7 +24,7 @@ def closed_form(requests, awaits):
 @pytest.mark.parametrize("reduce", [False, True])
 async def test_every_interleaving_is_run_once(requests, awaits, reduce):
     same = waits(awaits)
-    report = await explore(object, {name: same for name in "ABC"[:requests]}, reduce=reduce)
+    report = await explore(object, dict.fromkeys("ABC"[:requests], same), reduce=reduce)
     expected = closed_form(requests, awaits)
     assert report.verdict == "exhausted"
     assert report.schedules == report.total == expected
@@ -69,5 +68,5 @@ async def test_a_lock_leaves_few_interleavings(awaits, expected):
 @pytest.mark.parametrize(("requests", "awaits"), [(2, 7), (3, 3)])
 async def test_the_long_counts(requests, awaits):
     same = waits(awaits)
-    report = await explore(object, {name: same for name in "ABC"[:requests]}, reduce=False, max_seconds=120)
+    report = await explore(object, dict.fromkeys("ABC"[:requests], same), reduce=False, max_seconds=120)
     assert (report.verdict, report.schedules) == ("exhausted", closed_form(requests, awaits))

@@ -1,9 +1,10 @@
 """Which lines of source read and write the observed state: for the picture, from the syntax of the line.
 
-A lost update is a *write of a value that was read too early*, and often the value does not even change. So the
-picture must show reads and writes, not differences only. The syntax of a line tells which attributes and items it
-loads and stores; the names of the observed state tell which of them matter. A name that is computed is looked up
-in the frame (`self.values[key]` with key = "balance"). This is an aid to reading: no verdict depends on it.
+A lost update is a *write of a value that was read too early*, and often the value does not even change. So
+the picture must show reads and writes, not differences only. The syntax of a line tells which attributes and
+items it loads and stores; the names of the observed state tell which of them matter. A name that is computed
+is looked up in the frame (`self.values[key]` with key = "balance"). This is an aid to reading: no verdict
+depends on it.
 """
 
 from __future__ import annotations

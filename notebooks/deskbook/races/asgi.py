@@ -1,10 +1,10 @@
 """Send a request into an ASGI application without a server: the fast way and, on request, through httpx.
 
-A real server may suspend an application while it waits for the rest of a body, or while a slow client drains the
-socket. Another request can run then. So `receive` and `send` suspend here as well, where the service's own code
-could see it: `receive` when user code is among its callers; `send` between the chunks of a stream, under user
-middleware, and before background tasks and the teardown of dependencies.
-Source: ASGI 3.0 (asgi.readthedocs.io, HTTP and lifespan protocols); uvicorn's flow control (`FlowControl.drain`).
+A real server may suspend an application while it waits for the rest of a body, or while a slow client drains
+the socket. Another request can run then. So `receive` and `send` suspend here as well, where the service's
+own code could see it: `receive` when user code is among its callers; `send` between the chunks of a stream,
+under user middleware, and before background tasks and the teardown of dependencies. Source: ASGI 3.0
+(asgi.readthedocs.io, HTTP and lifespan protocols); uvicorn's flow control (`FlowControl.drain`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Exchange:
         if self._complete is None:
             self._complete = asyncio.get_running_loop().create_future()
         if not self._complete.done():
-            # One future for all that wait; shielded, so that cancelling one listener does not cancel the rest.
+            # One future for all that wait; shielded, so that cancelling one listener does not cancel the
+            # rest.
             await asyncio.shield(self._complete)
         return {"type": "http.disconnect"}
 
@@ -131,8 +132,8 @@ async def framework_pause() -> None:
 async def call_raw(app: App, template: RequestTemplate, state: dict[str, Any] | None) -> httpx.Response:
     """Send one request by calling the application.
 
-    A failure that the application lets through becomes the 500 that a server would answer; the exception is kept
-    under `response.extensions["exception"]`.
+    A failure that the application lets through becomes the 500 that a server would answer; the exception is
+    kept under `response.extensions["exception"]`.
     """
     exchange = Exchange(template, state)
     failure: Exception | None = None
@@ -148,8 +149,8 @@ async def call_raw(app: App, template: RequestTemplate, state: dict[str, Any] | 
 def response_of(exchange: Exchange, template: RequestTemplate, failure: Exception | None) -> httpx.Response:
     """Build the response that the client of this exchange would see.
 
-    Thousands of schedules give the same few answers; building an `httpx.Response` costs as much as a small handler,
-    so each different answer is built once and then copied.
+    Thousands of schedules give the same few answers; building an `httpx.Response` costs as much as a small
+    handler, so each different answer is built once and then copied.
     """
     key = (exchange.status, tuple(exchange.headers), b"".join(exchange.chunks))
     model = template.models.get(key)

@@ -1,8 +1,8 @@
 """One search from its first run to its report, in process.
 
-The parts: a `Frontier` says which prefix comes next, `InProcess` runs it, a judge looks at the result. This module
-ties them together, keeps the budget, and turns a failing run into a counterexample: made smaller, replayed to be
-sure, recorded line by line.
+The parts: a `Frontier` says which prefix comes next, `InProcess` runs it, a judge looks at the result. This
+module ties them together, keeps the budget, and turns a failing run into a counterexample: made smaller,
+replayed to be sure, recorded line by line.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .minimise import minimise
 from .oracles import Serializable
 from .outcome import Failure, frozen
 from .report import Counterexample, Report, Verdict
-from .sampling import Priorities
 from .request import Request
+from .sampling import Priorities
 from .scenario import InProcess, RunResult, Scenario, judge_with
 from .schedule import is_environment, render, request_of
 from .search import Follow, Frontier, Lenient, Redundant
@@ -301,7 +301,10 @@ class Search:
                 f"{tried} in which no request spins for long while others wait were tried, {level}",
             )
         if self.server_chose():
-            return "bounded", f"{tried} were tried, {level}; where several waited for one lock, the server chose"
+            return (
+                "bounded",
+                f"{tried} were tried, {level}; where several waited for one lock, the server chose",
+            )
         if self.clock_was_held_back():
             return (
                 "bounded",

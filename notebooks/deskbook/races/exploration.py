@@ -40,21 +40,26 @@ async def explore(
         make_app: returns a fresh application, or any object for service functions; called for every schedule.
         requests: name -> `post("/path", json=...)`, or a function that returns an awaitable (called with the
             application if it takes an argument).
-        invariant: `check(app, responses)`, sync or async, called after every schedule. It fails by an assertion or by
-            returning False. `responses` maps each name to an `httpx.Response`, a result or an exception. It must
+        invariant: `check(app, responses)`, sync or async, called after every schedule. It fails by an
+            assertion or by returning False. `responses` maps each name to an `httpx.Response`, a result or an
+            exception. It must
             only read: it may be called several times for one run.
-        oracle: "serializable": every outcome (responses and observed state) must equal that of a sequential order.
-            With neither invariant nor oracle, unhandled exceptions and deadlocks are counterexamples.
-        observe: returns the state to compare and to show, best a dict. Default: the plain values of `app.state`.
-        reset: puts one application back before every schedule, instead of making a new one. Faster, and trusted.
+        oracle: "serializable": every outcome (responses and observed state) must equal that of a sequential
+            order. With neither invariant nor oracle, unhandled exceptions and deadlocks are counterexamples.
+        observe: returns the state to compare and to show, best a dict. Default: the plain values of
+            `app.state`.
+        reset: puts one application back before every schedule, instead of making a new one. Faster, and
+            trusted.
         preemption_bound: the highest number of preemptions to try; None for all interleavings.
         max_seconds: budget of time; the last fifth goes to random schedules (PCT).
         max_schedules: budget of schedules, for reports that do not depend on the machine.
-        cancel: names of requests whose task may be cancelled, once, at any step after their start. This is what a
-            timeout or a cancelled scope does. It is not a client that goes away: uvicorn lets a handler finish.
-        clock: "explored": the virtual clock may move while requests could run. "idle": only when nothing can run,
-            which hides late arrivals, so the best verdict is then `bounded`.
-        clock_jumps: seconds that the clock may jump, each once, at any step: for a TTL that no timer stands for.
+        cancel: names of requests whose task may be cancelled, once, at any step after their start. This is
+            what a timeout or a cancelled scope does. It is not a client that goes away: uvicorn lets a
+            handler finish.
+        clock: "explored": the virtual clock may move while requests could run. "idle": only when nothing can
+            run, which hides late arrivals, so the best verdict is then `bounded`.
+        clock_jumps: seconds that the clock may jump, each once, at any step: for a TTL that no timer stands
+            for.
         gate: `SQLAlchemyGate`, `AsyncpgGate` or `RedisGate`: real servers, one statement or command a step.
         send: "asgi" calls the application; "httpx" goes through `httpx.AsyncClient`, which is slower.
         reduce: treat identical requests as interchangeable (see `symmetry`).
@@ -129,7 +134,8 @@ def replay(
 ) -> Counterexample:
     """Run one schedule and note every line; the same schedule gives the same run every time.
 
-    The schedule may be shorter than the run: the requests then finish without further preemptions. A schedule that
+    The schedule may be shorter than the run: the requests then finish without further preemptions. A schedule
+        that
     cancels or moves the clock needs the same `cancel` and `clock_jumps` as the search that found it.
 
     Args:

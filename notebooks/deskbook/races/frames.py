@@ -1,16 +1,17 @@
 """Where does a suspended task stand, and may another request run there?
 
-A task that waits is a chain of frames: the outermost coroutine awaits the next one, and so on down to a future.
-The explorer asks one question of that chain: is the innermost frame that matters *the user's*? Then the
-suspension is a scheduling point. The frames are of three kinds:
+A task that waits is a chain of frames: the outermost coroutine awaits the next one, and so on down to a
+future. The explorer asks one question of that chain: is the innermost frame that matters *the user's*? Then
+the suspension is a scheduling point. The frames are of three kinds:
 
 * `TRANSPARENT`: the standard library, anyio. They act for their caller, so the question goes to the caller.
-* `PLUMBING`: starlette, fastapi, httpx, opentelemetry, and this package. They only carry a request to the user's code; a
-  suspension there is a scheduling point only where user code ran since the last one (see `loop`).
+* `PLUMBING`: starlette, fastapi, httpx, opentelemetry, and this package. They only carry a request to the
+  user's code; a suspension there is a scheduling point only where user code ran since the last one (see
+  `loop`).
 * `USER`: everything else: the service, its libraries, notebook cells, code made by `exec`.
 
-Rule: what is not recognised counts as the user's. A missed scheduling point is a false proof, one too many only
-costs time. The idea of making only visible operations scheduling points is from CHESS (Musuvathi et al.,
+Rule: what is not recognised counts as the user's. A missed scheduling point is a false proof, one too many
+only costs time. The idea of making only visible operations scheduling points is from CHESS (Musuvathi et al.,
 "Finding and Reproducing Heisenbugs in Concurrent Programs", OSDI 2008).
 """
 
@@ -81,8 +82,8 @@ def is_shown(filename: str) -> bool:
 def await_chain(awaitable: Any) -> list[types.FrameType | None]:
     """Return the frames of a suspended coroutine, outermost first.
 
-    `None` stands for a part of the chain that cannot be looked into. The objects that drive an async generator
-    (`asend()` and its kin) do not name their generator; `gc.get_referents` does.
+    `None` stands for a part of the chain that cannot be looked into. The objects that drive an async
+    generator (`asend()` and its kin) do not name their generator; `gc.get_referents` does.
     """
     frames: list[types.FrameType | None] = []
     current = awaitable

@@ -1,8 +1,8 @@
 """No garbage collection in the middle of a run.
 
 The collector starts after a number of allocations, so it strikes at a different step each time, and what it
-finalises (async generators, `__del__`) is code that runs. Between runs it does no harm. What was alive before the
-search is frozen, so that collecting the left-overs of some runs is cheap.
+finalises (async generators, `__del__`) is code that runs. Between runs it does no harm. What was alive before
+the search is frozen, so that collecting the left-overs of some runs is cheap.
 """
 
 from __future__ import annotations

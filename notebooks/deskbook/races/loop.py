@@ -1,22 +1,23 @@
-"""The controlled event loop: it runs real asyncio tasks, one step at a time, in the order that a search chooses.
+"""The controlled event loop: it runs real asyncio tasks, one step at a time, in the order that a search
+chooses.
 
-The idea is that of CHESS (OSDI 2008), loom (Rust) and shuttle (Rust): take the scheduler away from the runtime
-and every run becomes a function of a list of choices. Here the scheduler is an event loop, so nothing of asyncio
-is replaced: tasks, futures, locks, queues, task groups and timeouts are the real ones. They ask the loop for
-three things only (`call_soon`, `call_at`, `time`), and this loop answers them from plain lists.
+The idea is that of CHESS (OSDI 2008), loom (Rust) and shuttle (Rust): take the scheduler away from the
+runtime and every run becomes a function of a list of choices. Here the scheduler is an event loop, so nothing
+of asyncio is replaced: tasks, futures, locks, queues, task groups and timeouts are the real ones. They ask
+the loop for three things only (`call_soon`, `call_at`, `time`), and this loop answers them from plain lists.
 
 What may be chosen:
 
 * **a task that stands in user code** (`frames.stands_in_user_code`). Tasks of one request that stand in the
-  frameworks' code run on by themselves, unless user code of that request ran since its last choice: two pieces of
-  user code are never glued together across a suspension. So one `BaseHTTPMiddleware` costs three choices, not
-  thousands.
+  frameworks' code run on by themselves, unless user code of that request ran since its last choice: two
+  pieces of user code are never glued together across a suspension. So one `BaseHTTPMiddleware` costs three
+  choices, not thousands.
 * **the clock**, when a timer is pending, also while requests could run: a late arrival is a schedule too.
 * **a cancellation** of a request that was named as cancellable, once, after its start.
 
-Callbacks of asyncio and anyio run at once; they only make other tasks ready. A callback that re-schedules itself
-(anyio delivers a cancellation that way) waits for the next step, else the drain would never end. A callback
-that is the user's own is a choice like a task.
+Callbacks of asyncio and anyio run at once; they only make other tasks ready. A callback that re-schedules
+itself (anyio delivers a cancellation that way) waits for the next step, else the drain would never end. A
+callback that is the user's own is a choice like a task.
 """
 
 from __future__ import annotations
@@ -289,7 +290,8 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     ) -> None:
         """Run the spawned requests to their end, every step chosen by `chooser`.
 
-        After the last request the work that it left behind (background tasks) is run too, explored like the rest.
+        After the last request the work that it left behind (background tasks) is run too, explored like the
+        rest.
 
         Raises:
             Deadlock: if requests are left that wait for one another.
@@ -691,7 +693,7 @@ for _method in _IO_METHODS:
     setattr(ControlledLoop, _method, _refuse_io(_method))
 
 
-class entered:  # noqa: N801 - reads as a verb: `with entered(loop):`
+class entered:
     """Make a controlled loop the running one, also inside a running loop (a notebook, an async test)."""
 
     def __init__(self, loop: ControlledLoop) -> None:

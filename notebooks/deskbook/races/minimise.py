@@ -1,8 +1,8 @@
 """Make a counterexample easier to read: the same failure with fewer switches between requests.
 
-Iterative bounding has already found the fewest preemptions. Among schedules with that many, this greedy pass joins
-two stretches of the same request into one where the run still fails, and drops cancellations and clock ticks that
-are not needed. Source: the idea of delta debugging (Zeller & Hildebrandt, 2002), on stretches.
+Iterative bounding has already found the fewest preemptions. Among schedules with that many, this greedy pass
+joins two stretches of the same request into one where the run still fails, and drops cancellations and clock
+ticks that are not needed. Source: the idea of delta debugging (Zeller & Hildebrandt, 2002), on stretches.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def minimise(
 
     Args:
         steps: a failing schedule.
-        attempt: runs a wish leniently (steps that cannot run are skipped) and returns the steps that were taken
-            with their cost if that run fails in the same way, else None.
+        attempt: runs a wish leniently (steps that cannot run are skipped) and returns the steps that were
+            taken with their cost if that run fails in the same way, else None.
     """
     candidates = _candidates(steps, MAX_CANDIDATES)
     found = None

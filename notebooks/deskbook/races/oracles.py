@@ -1,12 +1,13 @@
 """Rules that hold without being written for each service.
 
-`serializable`: requests that run at the same time must come to a result that they could have had one after the
-other, in some order. It needs no invariant, only something to compare: the responses and the observed state.
-Source: serializability as in Papadimitriou, "The Serializability of Concurrent Database Updates" (JACM 1979).
+`serializable`: requests that run at the same time must come to a result that they could have had one after
+the other, in some order. It needs no invariant, only something to compare: the responses and the observed
+state. Source: serializability as in Papadimitriou, "The Serializability of Concurrent Database Updates" (JACM
+1979).
 
-With cancellations the rule is all or nothing: a cancelled request must have had its whole effect or none, so it is
-compared with orders in which it ran to its end and orders in which it did not run at all. The clock may move at any
-step of a sequential order too, so a timeout that strikes a lone request is not a race.
+With cancellations the rule is all or nothing: a cancelled request must have had its whole effect or none, so
+it is compared with orders in which it ran to its end and orders in which it did not run at all. The clock may
+move at any step of a sequential order too, so a timeout that strikes a lone request is not a race.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Can two requests be under way at the same time, or does one big lock make them queue?
 
-A lock over everything removes every race, and with it every reason to have an async server. So a fix must also pass
-this question: for two requests that have nothing to do with each other, can B start and finish while A stands still
-in its middle? A is stopped at each of its suspension points in turn, B is run as far as it goes, and the answer says
-at which points B had to wait.
+A lock over everything removes every race, and with it every reason to have an async server. So a fix must
+also pass this question: for two requests that have nothing to do with each other, can B start and finish
+while A stands still in its middle? A is stopped at each of its suspension points in turn, B is run as far as
+it goes, and the answer says at which points B had to wait.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Overlap:
             return f"the requests can overlap: each finished at all {len(self.stops)} places where the other stood still"
         lines = [f"the requests cannot overlap at {len(waiting)} of {len(self.stops)} places:"]
         lines.extend(
-            f"  while {stop.held} stands at «{stop.at}», {stop.other} waits at «{stop.waits_at}»" for stop in waiting
+            f"  while {stop.held} stands at «{stop.at}», {stop.other} waits at «{stop.waits_at}»"
+            for stop in waiting
         )
         return "\n".join(lines)
 
@@ -140,8 +141,8 @@ def can_overlap(
         max_places: suspension points of a request at which it is held, at most.
 
     Returns:
-        An `Overlap`: true if every request can finish wherever another one stands still. Where a short common lock
-        is right, ask for `.somewhere`.
+        An `Overlap`: true if every request can finish wherever another one stands still. Where a short common
+        lock is right, ask for `.somewhere`.
     """
     runner = InProcess(Scenario(make_app, requests, reset=reset))
     names = runner.scenario.names

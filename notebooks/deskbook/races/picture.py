@@ -1,8 +1,8 @@
 """A run as swimlanes: one lane a request, time from top to bottom, the observed state at the right.
 
-Plain SVG, so that it prints, scales and can be read by a screen reader (its description is the text timeline). The
-colours follow the page: JupyterLab's theme variables where they exist, else the system's light or dark setting, and
-always light on paper. Lanes differ by position and name, not by colour alone.
+Plain SVG, so that it prints, scales and can be read by a screen reader (its description is the text
+timeline). The colours follow the page: JupyterLab's theme variables where they exist, else the system's light
+or dark setting, and always light on paper. Lanes differ by position and name, not by colour alone.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ LANE_CHARACTERS = 36
 STATE_CHARACTERS = 34
 
 #: Colour pairs (light, dark) that keep 4.5:1 against their background; one a lane, then from the start again.
-LANE_COLOURS = (("#1b5fad", "#79b8ff"), ("#a4460b", "#ffab70"), ("#1b6e3c", "#85e89d"), ("#6f42c1", "#b392f0"))
+LANE_COLOURS = (
+    ("#1b5fad", "#79b8ff"),
+    ("#a4460b", "#ffab70"),
+    ("#1b6e3c", "#85e89d"),
+    ("#6f42c1", "#b392f0"),
+)
 
 _STYLE = """
 .dbr{--fg:var(--jp-content-font-color1,#1f2328);--bg:var(--jp-layout-color0,#fff);--dim:#57606a;--bad:#b3261e;%(light)s}
-@media (prefers-color-scheme:dark){.dbr{--fg:var(--jp-content-font-color1,#e6edf3);--bg:var(--jp-layout-color0,#0d1117);
---dim:#9aa4ae;--bad:#ff8a80;%(dark)s}}
-[data-jp-theme-light="false"] .dbr{--dim:#9aa4ae;--bad:#ff8a80;%(dark)s}
-[data-jp-theme-light="true"] .dbr{--dim:#57606a;--bad:#b3261e;%(light)s}
-@media print{.dbr{--fg:#000;--bg:#fff;--dim:#444;--bad:#b3261e;%(light)s}}
-.dbr text{fill:var(--fg);font:12px system-ui,sans-serif}
-.dbr .code{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}
-.dbr .dim{fill:var(--dim)}.dbr .bad{fill:var(--bad);font-weight:600}.dbr .strong{font-weight:700}
-.dbr .paper{fill:var(--bg)}.dbr .switch{fill:none;stroke:var(--dim);stroke-dasharray:3 3}
-.dbr .rule{stroke:var(--dim);stroke-opacity:.35}.dbr .end{fill:none;stroke:var(--bad);stroke-width:1.5}
-%(lanes)s
+@media
+(prefers-color-scheme:dark){.dbr{--fg:var(--jp-content-font-color1,#e6edf3);--bg:var(--jp-layout-color0,#0d1117);
+--dim:#9aa4ae;--bad:#ff8a80;%(dark)s}} [data-jp-theme-light="false"]
+.dbr{--dim:#9aa4ae;--bad:#ff8a80;%(dark)s} [data-jp-theme-light="true"]
+.dbr{--dim:#57606a;--bad:#b3261e;%(light)s} @media
+print{.dbr{--fg:#000;--bg:#fff;--dim:#444;--bad:#b3261e;%(light)s}} .dbr text{fill:var(--fg);font:12px
+system-ui,sans-serif} .dbr .code{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace} .dbr
+.dim{fill:var(--dim)}.dbr .bad{fill:var(--bad);font-weight:600}.dbr .strong{font-weight:700} .dbr
+.paper{fill:var(--bg)}.dbr .switch{fill:none;stroke:var(--dim);stroke-dasharray:3 3} .dbr
+.rule{stroke:var(--dim);stroke-opacity:.35}.dbr .end{fill:none;stroke:var(--bad);stroke-width:1.5} %(lanes)s
 """
 
 
@@ -100,7 +104,9 @@ def _draw_heads(canvas: _Canvas, timeline: Timeline, lanes: list[str], state_x: 
     for index, name in enumerate(lanes):
         x = GUTTER_WIDTH + index * LANE_WIDTH
         title = timeline.titles.get(name, "") if name != APP else "tasks of the application"
-        canvas.text(x + 8, 42, name if name == APP else f"request {name}", f"strong lane{index % len(LANE_COLOURS)}t")
+        canvas.text(
+            x + 8, 42, name if name == APP else f"request {name}", f"strong lane{index % len(LANE_COLOURS)}t"
+        )
         canvas.text(x + 8, 57, _short(title, LANE_CHARACTERS), "code dim", whole=title)
     if state_x is not None:
         canvas.text(state_x + 6, 42, "observed state", "strong")
@@ -115,7 +121,9 @@ def _draw_step(canvas: _Canvas, step: Step, lane: int) -> None:
     lines = step.shown_lines()
     if not lines and not step.ended:
         rows.append(("(framework code)", "dim"))
-    rows.extend((line, "code bad" if is_cancel and index == 0 else "code") for index, line in enumerate(lines))
+    rows.extend(
+        (line, "code bad" if is_cancel and index == 0 else "code") for index, line in enumerate(lines)
+    )
     if step.ended:
         rows.append((f"=> {step.ended}", "code strong"))
     height = len(rows) * LINE_HEIGHT + 2 * PADDING
@@ -125,7 +133,13 @@ def _draw_step(canvas: _Canvas, step: Step, lane: int) -> None:
     )
     canvas.text(6, canvas.y + PADDING + 10, str(step.number), "dim")
     for index, (row, style) in enumerate(rows):
-        canvas.text(x + 10, canvas.y + PADDING + 10 + index * LINE_HEIGHT, _short(row, LANE_CHARACTERS), style, whole=row)
+        canvas.text(
+            x + 10,
+            canvas.y + PADDING + 10 + index * LINE_HEIGHT,
+            _short(row, LANE_CHARACTERS),
+            style,
+            whole=row,
+        )
     canvas.y += max(height, _state_height(step))
 
 
@@ -134,9 +148,16 @@ def _state_rows(step: Step) -> list[tuple[str, str]]:
     rows = []
     for kind, name, value in step.accesses:
         same = kind == "writes" and name not in step.changed
-        rows.append((f"{kind} {name} = {value}{' (same)' if same else ''}", "code strong" if kind == "writes" else "code"))
+        rows.append(
+            (
+                f"{kind} {name} = {value}{' (same)' if same else ''}",
+                "code strong" if kind == "writes" else "code",
+            )
+        )
     seen = {name for kind, name, _ in step.accesses if kind == "writes"}
-    rows.extend((f"{name} is now {step.state[name]}", "code strong") for name in step.changed if name not in seen)
+    rows.extend(
+        (f"{name} is now {step.state[name]}", "code strong") for name in step.changed if name not in seen
+    )
     return rows
 
 
@@ -145,9 +166,13 @@ def _state_height(step: Step) -> int:
 
 
 def _draw_state(canvas: _Canvas, step: Step, x: int, top: int) -> None:
-    canvas.add(f'<line x1="{x}" x2="{canvas.width - 6}" y1="{canvas.y - 2}" y2="{canvas.y - 2}" class="rule"/>')
+    canvas.add(
+        f'<line x1="{x}" x2="{canvas.width - 6}" y1="{canvas.y - 2}" y2="{canvas.y - 2}" class="rule"/>'
+    )
     for index, (row, style) in enumerate(_state_rows(step)):
-        canvas.text(x + 6, top + PADDING + 10 + index * LINE_HEIGHT, _short(row, STATE_CHARACTERS), style, whole=row)
+        canvas.text(
+            x + 6, top + PADDING + 10 + index * LINE_HEIGHT, _short(row, STATE_CHARACTERS), style, whole=row
+        )
 
 
 def _draw_clock(canvas: _Canvas, step: Step, right: int) -> None:
@@ -155,7 +180,9 @@ def _draw_clock(canvas: _Canvas, step: Step, right: int) -> None:
     canvas.add(f'<line x1="{GUTTER_WIDTH}" x2="{right - 10}" y1="{y}" y2="{y}" class="switch"/>')
     canvas.text(6, y + 4, str(step.number), "dim")
     words = step.shown_lines()[0] if step.request == CLOCK else step.actor
-    canvas.add(f'<rect x="{GUTTER_WIDTH + 8}" y="{y - 9}" width="{len(words) * 7 + 12}" height="18" class="paper"/>')
+    canvas.add(
+        f'<rect x="{GUTTER_WIDTH + 8}" y="{y - 9}" width="{len(words) * 7 + 12}" height="18" class="paper"/>'
+    )
     canvas.text(GUTTER_WIDTH + 14, y + 4, words, "dim")
     canvas.y += 26
 

@@ -100,7 +100,9 @@ class Explore:
         report = await explore(make_app, requests, **options)
         return report.assert_no_race(allow_inconclusive=allow_inconclusive)
 
-    def _replay(self, make_app: Callable[[], Any], requests: Mapping[str, Any], options: dict[str, Any]) -> Any:
+    def _replay(
+        self, make_app: Callable[[], Any], requests: Mapping[str, Any], options: dict[str, Any]
+    ) -> Any:
         __tracebackhide__ = True
         from .exploration import replay
         from .report import RaceFound

@@ -7,8 +7,8 @@ Four verdicts, and only the first two end a discussion:
 * `bounded`: every interleaving was tried up to a bound that the report names.
 * `inconclusive`: the budget ended first, or something escaped the explorer's control.
 
-Reports are compared between runs and machines (nbval, golden files), so they hold no times, ids or paths, and a
-number of schedules only where it does not depend on the speed of the machine.
+Reports are compared between runs and machines (nbval, golden files), so they hold no times, ids or paths, and
+a number of schedules only where it does not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Counterexample:
         steps: the schedule, one step an item.
         schedule: the schedule as text, such as "A2 B3 A".
         failure: why the run is wrong.
-        preemptions: switches away from a request that could have gone on, plus cancellations and early clock ticks.
+        preemptions: switches away from a request that could have gone on, plus cancellations and early clock
+            ticks.
         responses: what the requests were answered.
         recorded: the run with its lines and states.
     """
@@ -69,8 +70,8 @@ class Report:
     Attributes:
         verdict: "counterexample", "exhausted", "bounded" or "inconclusive".
         covers: one sentence that says what the verdict covers.
-        schedules: interleavings that were tried (each identical request's renamings counted), None where the number
-            depends on the speed of the machine.
+        schedules: interleavings that were tried (each identical request's renamings counted), None where the
+            number depends on the speed of the machine.
         total: how many interleavings there are, where that is known.
         runs: how often the requests were really run.
         counterexample: the run that breaks the rule, or None.

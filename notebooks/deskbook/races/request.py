@@ -6,13 +6,14 @@ A request is encoded once, by httpx, and then sent as often as there are schedul
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-#: What can stand for a request: an HTTP request, or a function that is called with the subject (or with nothing).
+#: What can stand for a request: an HTTP request, or a function that is called with the subject (or with
+#: nothing).
 RequestLike = "Request | Callable[..., Awaitable[Any]]"
 
 BASE_URL = "http://testserver"
@@ -25,7 +26,8 @@ class Request:
     Attributes:
         method: GET, POST, ...
         path: the path, with or without a query string.
-        options: `json`, `params`, `headers`, `content`, `data`, `cookies`, `files` as `httpx.Request` has them.
+        options: `json`, `params`, `headers`, `content`, `data`, `cookies`, `files` as `httpx.Request` has
+            them.
     """
 
     method: str
@@ -35,7 +37,8 @@ class Request:
     @functools.cached_property
     def encoded(self) -> httpx.Request:
         """The request as httpx would send it, with its body read."""
-        # Not httpx.Client().build_request: a client loads certificates, which takes longer than a whole search.
+        # Not httpx.Client().build_request: a client loads certificates, which takes longer than a whole
+        # search.
         built = httpx.Request(self.method, BASE_URL + self.path, **self.options)
         built.headers.setdefault("accept", "*/*")
         built.read()

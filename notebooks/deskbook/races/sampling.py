@@ -1,10 +1,10 @@
 """When there are too many schedules to try them all: random ones with a guarantee.
 
-PCT gives every actor a random priority, always runs the highest, and lowers the running one at `depth - 1` random
-moments. A bug that needs `depth` ordering constraints is hit by one run with probability at least
-1 / (n * k ** (depth - 1)) for n actors and k steps, far better than a fair coin at every step.
-Source: Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler with Probabilistic Guarantees of
-Finding Bugs" (ASPLOS 2010).
+PCT gives every actor a random priority, always runs the highest, and lowers the running one at `depth - 1`
+random moments. A bug that needs `depth` ordering constraints is hit by one run with probability at least 1 /
+(n * k ** (depth - 1)) for n actors and k steps, far better than a fair coin at every step. Source:
+Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler with Probabilistic Guarantees of Finding
+Bugs" (ASPLOS 2010).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What is explored: a subject, the requests that meet in it, and how one run of them is judged.
 
-The subject is what `make_app` returns: an ASGI application, or any object that service functions work on. It is
-made anew for every schedule, because an `asyncio.Lock` or a cache that lives on would carry one run into the next.
-Making it is most of the cost of a short run, so a caller may pass `reset` instead; the explorer then trusts that
-`reset` puts everything back, and says so in the report.
+The subject is what `make_app` returns: an ASGI application, or any object that service functions work on. It
+is made anew for every schedule, because an `asyncio.Lock` or a cache that lives on would carry one run into
+the next. Making it is most of the cost of a short run, so a caller may pass `reset` instead; the explorer
+then trusts that `reset` puts everything back, and says so in the report.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Scenario:
 
     Args:
         make_app: returns the subject; may be a coroutine function.
-        requests: name -> `Request`, or a function that returns an awaitable, called with the subject if it takes
-            an argument.
+        requests: name -> `Request`, or a function that returns an awaitable, called with the subject if it
+            takes an argument.
         invariant: called with the subject and the responses after every run.
         observe: returns the state to compare and to show.
         reset: puts one subject back instead of making a new one for every run.
@@ -320,9 +320,7 @@ def _judge_invariant(runner: InProcess, check: Check, result: RunResult) -> Fail
     try:
         verdict = runner.call(check, result.app, result.responses)
     except AssertionError as error:
-        return Failure(
-            "invariant", first_line(error) or "the invariant failed (an assert without a message)"
-        )
+        return Failure("invariant", first_line(error) or "the invariant failed (an assert without a message)")
     except Exception as error:
         return Failure("invariant", f"the invariant raised {type(error).__name__}: {error}")
     return Failure("invariant", "the invariant returned False") if verdict is False else None

@@ -25,7 +25,8 @@ def check_names(names: Iterable[str]) -> None:
     """Refuse request names that a schedule could not spell without doubt.
 
     Raises:
-        ValueError: for a name that is reserved, or does not match letters, digits and `_` with no digit at its end.
+        ValueError: for a name that is reserved, or does not match letters, digits and `_` with no digit at
+            its end.
     """
     for name in names:
         if not _NAME.fullmatch(name) or name in {CLOCK, APP, "cancel"}:

@@ -1,13 +1,14 @@
 """Which schedule is run next: depth first, fewest preemptions first.
 
-A *preemption* is a switch away from a request that could have gone on. Races need few of them, so schedules are
-tried in the order of their preemptions: all with none, then all with one, and so on. The first counterexample then
-has as few preemptions as any. Source: iterative context bounding (Musuvathi & Qadeer, PLDI 2007).
+A *preemption* is a switch away from a request that could have gone on. Races need few of them, so schedules
+are tried in the order of their preemptions: all with none, then all with one, and so on. The first
+counterexample then has as few preemptions as any. Source: iterative context bounding (Musuvathi & Qadeer,
+PLDI 2007).
 
-The frontier holds prefixes. A run follows its prefix and then goes on without preemptions; every place where it
-could have gone another way becomes a new prefix, filed under what it costs. A prefix that costs more than the
-present bound is kept, not dropped, so each schedule is run exactly once over all bounds, and what is left beyond
-the last bound is known: that is the difference between `exhausted` and `bounded`.
+The frontier holds prefixes. A run follows its prefix and then goes on without preemptions; every place where
+it could have gone another way becomes a new prefix, filed under what it costs. A prefix that costs more than
+the present bound is kept, not dropped, so each schedule is run exactly once over all bounds, and what is left
+beyond the last bound is known: that is the difference between `exhausted` and `bounded`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from .schedule import is_environment
 #: One place where a run could have gone another way: (step number, options, actor before, cost before).
 Branch = tuple[int, Sequence[str], str | None, int]
 
-#: A request that takes this many steps in a row through places it has just been to is spinning; others go first.
+#: A request that takes this many steps in a row through places it has just been to is spinning; others go
+#: first.
 SPIN_LIMIT = 10
 
 
@@ -34,7 +36,7 @@ def cost_of(step: str, options: Sequence[str], last: str | None) -> int:
     return int(step != last and last in options)
 
 
-class Redundant(Exception):  # noqa: N818 - not an error: a run that need not go on
+class Redundant(Exception):
     """Another run of the search is equivalent to this one."""
 
 
@@ -45,8 +47,8 @@ class Follow:
         prefix: the steps to follow.
         prunes: raise `Redundant` where another run of the search stands for this one.
 
-    An actor that spins is left for another one. Such a cut is remembered in `was_cut`: the schedules in which it
-    spins longer are not tried (fair scheduling, as in CHESS section 4).
+    An actor that spins is left for another one. Such a cut is remembered in `was_cut`: the schedules in which
+    it spins longer are not tried (fair scheduling, as in CHESS section 4).
     """
 
     __slots__ = ("_last", "_places", "_prefix", "_prunes", "_stretch", "branches", "cost", "steps", "was_cut")
@@ -81,6 +83,8 @@ class Follow:
                 others = [option for option in options if option != step and not is_environment(option)]
                 others = others or [option for option in options if option.startswith("clock")]
                 if others:
+                    # Going on spinning is not filed as another way to go: that is the cut.
+                    options = [option for option in options if option != step]
                     step, forced = others[0], True
                     self.was_cut = True
             self.branches.append((index, options, last, self.cost))
@@ -100,10 +104,10 @@ class Follow:
     def step_was_invisible(self) -> None:
         """Forget the choice of the last step: it ran framework code only and commutes with all others.
 
-        The other requests could have gone first here, but a schedule in which they do is equivalent to one in which
-        they go right after. (Source: ample sets of one invisible transition; Peled, "All from One, One for All",
-        CAV 1993.) A cancellation or the clock is still tried in its place. If the step was itself tried in place of
-        another, then that other run stands for this one.
+        The other requests could have gone first here, but a schedule in which they do is equivalent to one in
+        which they go right after. (Source: ample sets of one invisible transition; Peled, "All from One, One
+        for All", CAV 1993.) A cancellation or the clock is still tried in its place. If the step was itself
+        tried in place of another, then that other run stands for this one.
         """
         index = len(self.steps) - 1
         if self._prunes and index == len(self._prefix) - 1:

@@ -1,7 +1,7 @@
 """Remember where functions stand in their files, while apps are made by the thousand.
 
-FastAPI asks `inspect.getsourcelines` for every endpoint that it meets for the first time, and with a fresh app for
-every schedule every endpoint is new. Their code objects are not: the same `def` compiles once.
+FastAPI asks `inspect.getsourcelines` for every endpoint that it meets for the first time, and with a fresh
+app for every schedule every endpoint is new. Their code objects are not: the same `def` compiles once.
 """
 
 from __future__ import annotations

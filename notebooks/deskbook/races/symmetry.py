@@ -1,17 +1,17 @@
 """Identical requests are interchangeable: run one order of each group of twins, judge all of them.
 
-If requests A and B are the same bytes (or the same function), the application cannot tell them apart. A run in
-which the two swap places is then the same run with the names swapped: same steps, same state, responses swapped.
-So of several identical requests that have not started yet, only the first may start. Every skipped schedule is a
-renaming of one that is run, and each run stands for exactly `factor` schedules, since the order in which identical
-requests start is a permutation and each of them is skipped but one.
+If requests A and B are the same bytes (or the same function), the application cannot tell them apart. A run
+in which the two swap places is then the same run with the names swapped: same steps, same state, responses
+swapped. So of several identical requests that have not started yet, only the first may start. Every skipped
+schedule is a renaming of one that is run, and each run stands for exactly `factor` schedules, since the order
+in which identical requests start is a permutation and each of them is skipped but one.
 
-What is judged is not symmetric by itself: an invariant may say `responses["A"]`. It is therefore called once for
-every way to hand the responses of a group to its names. (It must only read, as every invariant must.) A failure
-found under swapped names is reported with the schedule swapped the same way, which replays as itself.
+What is judged is not symmetric by itself: an invariant may say `responses["A"]`. It is therefore called once
+for every way to hand the responses of a group to its names. (It must only read, as every invariant must.) A
+failure found under swapped names is reported with the schedule swapped the same way, which replays as itself.
 
-A request that may be cancelled is not in a group: being cancelled makes it different. Source: symmetry reduction
-in model checking (Ip & Dill, "Better Verification Through Symmetry", 1996).
+A request that may be cancelled is not in a group: being cancelled makes it different. Source: symmetry
+reduction in model checking (Ip & Dill, "Better Verification Through Symmetry", 1996).
 """
 
 from __future__ import annotations

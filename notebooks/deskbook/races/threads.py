@@ -1,14 +1,14 @@
 """Sync `def` endpoints and dependencies: real threads, one line at a time.
 
 FastAPI runs them in worker threads, so they race with each other between any two lines, without an `await` in
-sight. Here each of them gets a real thread too, but the thread hands control back before every line of user code
-(`sys.settrace`), and the loop treats "run the next line" as a step like any other. Exactly one thread runs at any
-moment. A line that loads what it then stores (`account.balance -= 60`) is split before the store.
+sight. Here each of them gets a real thread too, but the thread hands control back before every line of user
+code (`sys.settrace`), and the loop treats "run the next line" as a step like any other. Exactly one thread
+runs at any moment. A line that loads what it then stores (`account.balance -= 60`) is split before the store.
 
-`threading.Lock` and its kin, made while exploring, wait by handing control back; a lock that was made before is
-recognised in `with lock:` and `lock.acquire()` lines of user code. The tracer never looks into the standard
-library: a first version traced the lines of the lock itself and raised false alarms.
-Source: shuttle and loom replace the thread primitives the same way; `sys.settrace` is the Python door to it.
+`threading.Lock` and its kin, made while exploring, wait by handing control back; a lock that was made before
+is recognised in `with lock:` and `lock.acquire()` lines of user code. The tracer never looks into the
+standard library: a first version traced the lines of the lock itself and raised false alarms. Source: shuttle
+and loom replace the thread primitives the same way; `sys.settrace` is the Python door to it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class _Worker:
         self.go.acquire()
         self.back.acquire()
         self.call: ControlledCall | None = None
-        # Not threading.Thread: that waits for its start on a lock, and locks are controlled ones at this moment.
+        # Not threading.Thread: that waits for its start on a lock, and locks are controlled ones at this
+        # moment.
         _thread.start_new_thread(self._serve, ())
 
     @classmethod
@@ -291,9 +292,9 @@ def _split_stores(code: types.CodeType) -> frozenset[int]:
         if at is not None and at != line:
             line, loaded = at, set()
         name = instruction.opname
-        if name in _STORES and (_STORES[name], instruction.argval) in loaded:
-            offsets.add(instruction.offset)
-        elif name == "STORE_SUBSCR" and (("BINARY_SUBSCR", None) in loaded or ("LOAD_ATTR", "get") in loaded):
+        if (name in _STORES and (_STORES[name], instruction.argval) in loaded) or (
+            name == "STORE_SUBSCR" and (("BINARY_SUBSCR", None) in loaded or ("LOAD_ATTR", "get") in loaded)
+        ):
             offsets.add(instruction.offset)
         elif name.startswith("BINARY_SUBSCR"):
             loaded.add(("BINARY_SUBSCR", None))

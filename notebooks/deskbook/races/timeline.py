@@ -1,7 +1,7 @@
 """The story of one run: which request ran which lines, what they read and wrote, and how it ended.
 
-A schedule is replayed once with a tracer that notes the lines of the service's own code, step by step. From it come
-the text timeline (terminal, pytest) and the swimlane picture (`picture`).
+A schedule is replayed once with a tracer that notes the lines of the service's own code, step by step. From
+it come the text timeline (terminal, pytest) and the swimlane picture (`picture`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""`time.time()`, `time.monotonic()` and `time.sleep()` under the virtual clock, for the exploring thread alone.
+"""`time.time()`, `time.monotonic()` and `time.sleep()` under the virtual clock, for the exploring thread
+alone.
 
-A cache that stamps its entries with `time.monotonic()` must see the same clock as `asyncio.sleep`, else its expiry
-is never explored and a replay is not the same run. Other threads (a notebook has several) keep the real clock.
-Not covered: `datetime.now()` and names that were imported before (`from time import monotonic`).
+A cache that stamps its entries with `time.monotonic()` must see the same clock as `asyncio.sleep`, else its
+expiry is never explored and a replay is not the same run. Other threads (a notebook has several) keep the
+real clock. Not covered: `datetime.now()` and names that were imported before (`from time import monotonic`).
 """
 
 from __future__ import annotations

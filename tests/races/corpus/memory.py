@@ -1,4 +1,5 @@
-"""Cases in memory. Each case: truth (WRONG or RIGHT), how to make the subject, the requests, the rule, the reason.
+"""Cases in memory. Each case: truth (WRONG or RIGHT), how to make the subject, the requests, the rule, the
+reason.
 
 Written from what the code means, not from what the explorer says about it.
 """
@@ -428,7 +429,12 @@ async def gather_in_one_request(s):
     raise AssertionError("not called")
 
 
-@case(WRONG, "the request does not wait for the task that stores", make=counter, check=lambda s, r: max(r.values()) == 2)
+@case(
+    WRONG,
+    "the request does not wait for the task that stores",
+    make=counter,
+    check=lambda s, r: max(r.values()) == 2,
+)
 async def stored_in_the_background(s):
     n = s.n
 
@@ -443,7 +449,9 @@ async def stored_in_the_background(s):
 
 
 def users():
-    return SimpleNamespace(store=Store(), names=[], created=0, inflight={}, cache={}, loads=0, lock=asyncio.Lock())
+    return SimpleNamespace(
+        store=Store(), names=[], created=0, inflight={}, cache={}, loads=0, lock=asyncio.Lock()
+    )
 
 
 @case(WRONG, "both see that the name is free", make=users, check=lambda s, r: len(s.names) == 1)
@@ -454,7 +462,12 @@ async def unique_name_by_looking_first(s):
         s.names.append("ada")
 
 
-@case(RIGHT, "the insert itself refuses a second one", make=users, check=lambda s, r: sorted(r.values()) == [False, True])
+@case(
+    RIGHT,
+    "the insert itself refuses a second one",
+    make=users,
+    check=lambda s, r: sorted(r.values()) == [False, True],
+)
 async def unique_name_by_constraint(s):
     return await s.store.insert("ada", 1)
 
@@ -548,7 +561,12 @@ async def seat_counted_too_late(s):
         s.taken.append(1)
 
 
-@case(RIGHT, "the seat is counted down at once and given back on failure", make=room, check=lambda s, r: len(s.taken) <= 1)
+@case(
+    RIGHT,
+    "the seat is counted down at once and given back on failure",
+    make=room,
+    check=lambda s, r: len(s.taken) <= 1,
+)
 async def seat_counted_at_once(s):
     if s.seats > 0:
         s.seats -= 1
@@ -563,7 +581,12 @@ async def queue_looked_at_first(s):
         s.queue.put_nowait(1)
 
 
-@case(RIGHT, "a full queue is an answer, not a surprise", make=room, check=lambda s, r: sorted(r.values()) == [False, True])
+@case(
+    RIGHT,
+    "a full queue is an answer, not a surprise",
+    make=room,
+    check=lambda s, r: sorted(r.values()) == [False, True],
+)
 async def queue_that_may_refuse(s):
     await io()
     try:
@@ -573,7 +596,12 @@ async def queue_that_may_refuse(s):
     return True
 
 
-@case(WRONG, "the index is stale after the await", make=lambda: SimpleNamespace(jobs=[1, 2], done=[]), check=lambda s, r: sorted(s.done) == [1, 2])
+@case(
+    WRONG,
+    "the index is stale after the await",
+    make=lambda: SimpleNamespace(jobs=[1, 2], done=[]),
+    check=lambda s, r: sorted(s.done) == [1, 2],
+)
 async def job_taken_by_index(s):
     job = s.jobs[0]
     await io()
@@ -581,7 +609,12 @@ async def job_taken_by_index(s):
     s.done.append(job)
 
 
-@case(RIGHT, "pop takes and removes at once", make=lambda: SimpleNamespace(jobs=[1, 2], done=[]), check=lambda s, r: sorted(s.done) == [1, 2])
+@case(
+    RIGHT,
+    "pop takes and removes at once",
+    make=lambda: SimpleNamespace(jobs=[1, 2], done=[]),
+    check=lambda s, r: sorted(s.done) == [1, 2],
+)
 async def job_taken_by_pop(s):
     job = s.jobs.pop(0)
     await io()

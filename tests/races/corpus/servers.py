@@ -43,7 +43,12 @@ async def sum_is_kept(pool, results):
 
 
 async def one_person(pool, results):
-    assert await pool.fetchval("select count(*) from (select * from person union all select * from unique_person) p") == 1
+    assert (
+        await pool.fetchval(
+            "select count(*) from (select * from person union all select * from unique_person) p"
+        )
+        == 1
+    )
 
 
 async def somebody_is_on_call(pool, results):
@@ -211,12 +216,19 @@ def _transfer(first, second, ordered):
     return transfer
 
 
-@postgres(WRONG, "deadlock by row order", sum_is_kept, {"A": _transfer(1, 2, False), "B": _transfer(2, 1, False)})
+@postgres(
+    WRONG, "deadlock by row order", sum_is_kept, {"A": _transfer(1, 2, False), "B": _transfer(2, 1, False)}
+)
 async def rows_in_opposite_order(pool):
     raise AssertionError("not called")
 
 
-@postgres(RIGHT, "rows are changed in one order", sum_is_kept, {"A": _transfer(1, 2, True), "B": _transfer(2, 1, True)})
+@postgres(
+    RIGHT,
+    "rows are changed in one order",
+    sum_is_kept,
+    {"A": _transfer(1, 2, True), "B": _transfer(2, 1, True)},
+)
 async def rows_in_one_order(pool):
     raise AssertionError("not called")
 
@@ -253,7 +265,9 @@ async def redis_money_is_kept(client, results):
 
 def redis_case(truth, reason, check=redis_money_is_kept):
     def register(function):
-        REDIS_CASES.append(Case(function.__name__, truth, reason, None, {"A": function, "B": function}, check))
+        REDIS_CASES.append(
+            Case(function.__name__, truth, reason, None, {"A": function, "B": function}, check)
+        )
         return function
 
     return register

@@ -25,7 +25,9 @@ def case(truth, reason, *, make, check, requests=None, **options):
 
 
 def two_accounts():
-    return SimpleNamespace(x=100, y=0, lock=asyncio.Lock(), tasks=set(), inflight={}, cache={}, slots=1, open=0)
+    return SimpleNamespace(
+        x=100, y=0, lock=asyncio.Lock(), tasks=set(), inflight={}, cache={}, slots=1, open=0
+    )
 
 
 def sum_and_lock(s, results):
@@ -138,7 +140,13 @@ async def writes_without_an_await(s):
         s.y += 10
 
 
-@case(WRONG, "a cancelled leader leaves its followers waiting for ever", make=two_accounts, check=None, cancel=("A",))
+@case(
+    WRONG,
+    "a cancelled leader leaves its followers waiting for ever",
+    make=two_accounts,
+    check=None,
+    cancel=("A",),
+)
 async def leader_is_cancelled(s):
     if "k" in s.cache:
         return s.cache["k"]
@@ -152,7 +160,13 @@ async def leader_is_cancelled(s):
     return "value"
 
 
-@case(WRONG, "a cancelled request keeps its slot", make=two_accounts, check=lambda s, r: s.slots == 1, cancel=("A",))
+@case(
+    WRONG,
+    "a cancelled request keeps its slot",
+    make=two_accounts,
+    check=lambda s, r: s.slots == 1,
+    cancel=("A",),
+)
 async def slot_without_finally(s):
     if s.slots == 0:
         return "busy"
@@ -174,7 +188,9 @@ async def slot_with_finally(s):
     return "done"
 
 
-@case(WRONG, "the gauge is not counted down", make=two_accounts, check=lambda s, r: s.open == 0, cancel=("A",))
+@case(
+    WRONG, "the gauge is not counted down", make=two_accounts, check=lambda s, r: s.open == 0, cancel=("A",)
+)
 async def gauge_without_finally(s):
     s.open += 1
     await io()
@@ -182,7 +198,19 @@ async def gauge_without_finally(s):
 
 
 def clocked():
-    return SimpleNamespace(value=1, cache=None, until=0.0, loads=0, hits=0, token=0, holder=None, written=[], lock=asyncio.Lock(), charged=0, started=0.0)
+    return SimpleNamespace(
+        value=1,
+        cache=None,
+        until=0.0,
+        loads=0,
+        hits=0,
+        token=0,
+        holder=None,
+        written=[],
+        lock=asyncio.Lock(),
+        charged=0,
+        started=0.0,
+    )
 
 
 async def fill(s):
@@ -289,12 +317,24 @@ def charge(key_is_kept):
     return request
 
 
-@case(WRONG, "the first charge goes through after its timeout", make=clocked, check=lambda s, r: s.charged <= 1, requests={"A": charge(False)})
+@case(
+    WRONG,
+    "the first charge goes through after its timeout",
+    make=clocked,
+    check=lambda s, r: s.charged <= 1,
+    requests={"A": charge(False)},
+)
 async def retry_after_a_timeout(s):
     raise AssertionError("not called")
 
 
-@case(RIGHT, "an idempotency key makes the second charge a repetition", make=clocked, check=lambda s, r: s.charged <= 1, requests={"A": charge(True)})
+@case(
+    RIGHT,
+    "an idempotency key makes the second charge a repetition",
+    make=clocked,
+    check=lambda s, r: s.charged <= 1,
+    requests={"A": charge(True)},
+)
 async def retry_with_a_key(s):
     raise AssertionError("not called")
 
@@ -314,12 +354,24 @@ def limiter(awaits):
     return request
 
 
-@case(WRONG, "both are counted after both were let in", make=clocked, check=lambda s, r: sum(r.values()) == 1, requests={"A": limiter(True), "B": limiter(True)})
+@case(
+    WRONG,
+    "both are counted after both were let in",
+    make=clocked,
+    check=lambda s, r: sum(r.values()) == 1,
+    requests={"A": limiter(True), "B": limiter(True)},
+)
 async def limiter_counts_too_late(s):
     raise AssertionError("not called")
 
 
-@case(RIGHT, "looking and counting are one step", make=clocked, check=lambda s, r: sum(r.values()) == 1, requests={"A": limiter(False), "B": limiter(False)})
+@case(
+    RIGHT,
+    "looking and counting are one step",
+    make=clocked,
+    check=lambda s, r: sum(r.values()) == 1,
+    requests={"A": limiter(False), "B": limiter(False)},
+)
 async def limiter_counts_at_once(s):
     raise AssertionError("not called")
 
@@ -336,11 +388,25 @@ def use_token(looks_again):
     return request
 
 
-@case(WRONG, "the token runs out between the look and the use", make=clocked, check=lambda s, r: all(r.values()), requests={"A": use_token(False), "B": use_token(False)}, clock_jumps=(31,))
+@case(
+    WRONG,
+    "the token runs out between the look and the use",
+    make=clocked,
+    check=lambda s, r: all(r.values()),
+    requests={"A": use_token(False), "B": use_token(False)},
+    clock_jumps=(31,),
+)
 async def token_looked_at_too_early(s):
     raise AssertionError("not called")
 
 
-@case(RIGHT, "it looks right before the use", make=clocked, check=lambda s, r: all(r.values()), requests={"A": use_token(True), "B": use_token(True)}, clock_jumps=(31,))
+@case(
+    RIGHT,
+    "it looks right before the use",
+    make=clocked,
+    check=lambda s, r: all(r.values()),
+    requests={"A": use_token(True), "B": use_token(True)},
+    clock_jumps=(31,),
+)
 async def token_looked_at_last(s):
     raise AssertionError("not called")

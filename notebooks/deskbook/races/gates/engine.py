@@ -1,7 +1,7 @@
 """One search against real servers, from its first run to its report.
 
-The search is the same as in process (`engine.Search`): the same frontier, the same bounds, the same report. What
-differs is the runner, which waits for real servers, so it is a coroutine.
+The search is the same as in process (`engine.Search`): the same frontier, the same bounds, the same report.
+What differs is the runner, which waits for real servers, so it is a coroutine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from ..search import Follow, Lenient
 from ..timeline import Step, Timeline, flat
 from .base import Gate
 from .runner import GatedRunner
-
 
 #: How often a schedule is tried that the server's choice between several waiters did not let happen.
 ATTEMPTS = 20
@@ -100,7 +99,9 @@ class GatedSearch(Search):
         while (prefix := self.next_prefix()) is not None:
             self._renaming = {}
             try:
-                chooser, result = await self._run_again(lambda prefix=prefix: Follow(prefix), self._judge_real)
+                chooser, result = await self._run_again(
+                    lambda prefix=prefix: Follow(prefix), self._judge_real
+                )
             except Diverged as error:
                 self.diverged = str(error)
                 return
@@ -158,7 +159,9 @@ class GatedSearch(Search):
             if inspect.isawaitable(verdict):
                 verdict = await verdict
         except AssertionError as error:
-            return Failure("invariant", first_line(error) or "the invariant failed (an assert without a message)")
+            return Failure(
+                "invariant", first_line(error) or "the invariant failed (an assert without a message)"
+            )
         except Exception as error:
             return Failure("invariant", f"the invariant raised {type(error).__name__}: {error}")
         return Failure("invariant", "the invariant returned False") if verdict is False else None
@@ -194,7 +197,9 @@ class GatedSearch(Search):
                 self._gate.table, table = None, self._gate.table
                 now = flat(await self._real.call(observe, self._real.app))
                 self._gate.table = table
-                step.changed = [name for name, value in now.items() if state.get(name) != value] if recorded else []
+                step.changed = (
+                    [name for name, value in now.items() if state.get(name) != value] if recorded else []
+                )
                 step.state = state = now
             recorded.append(step)
 
@@ -208,7 +213,9 @@ class GatedSearch(Search):
         finally:
             self._real.on_step = None
         if result.failure is None:
-            self.diverged = f"the schedule {render(steps)} failed once ({failure}) and passed when it was run again"
+            self.diverged = (
+                f"the schedule {render(steps)} failed once ({failure}) and passed when it was run again"
+            )
             return None
         _note_endings(recorded, result)
         timeline = Timeline(

@@ -1,8 +1,8 @@
 """Gates for PostgreSQL through asyncpg, alone or under SQLAlchemy.
 
-asyncpg sends everything through one class, `asyncpg.protocol.protocol.Protocol`; that class is the seam. SQLAlchemy's
-asyncio engine drives asyncpg, so its statements pass the same seam. "Blocked" is never guessed from time: the gate
-asks `pg_blocking_pids` on a connection of its own.
+asyncpg sends everything through one class, `asyncpg.protocol.protocol.Protocol`; that class is the seam.
+SQLAlchemy's asyncio engine drives asyncpg, so its statements pass the same seam. "Blocked" is never guessed
+from time: the gate asks `pg_blocking_pids` on a connection of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from typing import Any
 
 from .base import Gate
 
-#: Statements that nobody else can notice; they pass without a choice. A snapshot is taken later, by the first query.
+#: Statements that nobody else can notice; they pass without a choice. A snapshot is taken later, by the first
+#: query.
 _UNNOTICED = re.compile(r"\s*(BEGIN|START TRANSACTION|SET|SHOW|SAVEPOINT|RELEASE SAVEPOINT)\b", re.IGNORECASE)
 
 #: The query that a pool sends when a connection comes back; it is noticed only where advisory locks are used.
 _RESET = re.compile(r"\s*SELECT pg_advisory_unlock_all\(\)", re.IGNORECASE)
 
-_METHODS = ("query", "bind_execute", "bind_execute_many", "bind", "execute", "copy_in", "copy_out")
+_GIVEN_BACK = "connection goes back to the pool"
+
+_CHOICES = ("query", "bind_execute", "bind_execute_many", "bind", "execute", "copy_in", "copy_out")
+#: Round trips that are followed to their end, but change nothing and read no rows.
+_ROUND_TRIPS = ("prepare", "close_statement", "close_portal", "close")
+_METHODS = _CHOICES + _ROUND_TRIPS
 
 
 class AsyncpgGate(Gate):
@@ -35,6 +41,7 @@ class AsyncpgGate(Gate):
         super().__init__()
         self._dsn = re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", dsn)
         self._monitor: Any = None
+        self._uses_advisory_locks = False
 
     def install(self) -> None:
         """Hook asyncpg."""
@@ -49,7 +56,9 @@ class AsyncpgGate(Gate):
         self._connect = original
 
         async def connect(*args: Any, **options: Any) -> Any:
-            return await gate.pass_through("connect", None, lambda: original(*args, **options), is_choice=False)
+            return await gate.pass_through(
+                "connect", None, lambda: original(*args, **options), is_choice=False
+            )
 
         self._modules = [asyncpg, asyncpg.connection]
         for module in self._modules:
@@ -74,11 +83,22 @@ class AsyncpgGate(Gate):
                 label,
                 protocol.get_server_pid(),
                 lambda: original(protocol, *args, **options),
-                is_choice=not _UNNOTICED.match(label),
+                is_choice=name in _CHOICES and not gate._is_unnoticed(label),
             )
 
         method.__name__ = name
         return method
+
+    def _is_unnoticed(self, label: str) -> bool:
+        """Tell whether no other session can notice a statement.
+
+        Giving a connection back frees nothing but advisory locks; it is a choice once a statement mentioned
+        them. (Advisory locks that only a stored function takes are not seen.)
+        """
+        self._uses_advisory_locks = self._uses_advisory_locks or "advisory" in label.lower()
+        if label == _GIVEN_BACK:
+            return not self._uses_advisory_locks
+        return bool(_UNNOTICED.match(label))
 
     @property
     def _monitor_protocol(self) -> Any:
@@ -90,7 +110,7 @@ class AsyncpgGate(Gate):
         values = args[1] if len(args) > 1 else options.get("args", ())
         label = " ".join(text.split()).rstrip(";")
         if _RESET.match(label):
-            return "connection goes back to the pool"
+            return _GIVEN_BACK
         if method.startswith("bind") and values and isinstance(values, (list, tuple)):
             label += "  [" + ", ".join(repr(value) for value in values) + "]"
         return label
@@ -108,7 +128,9 @@ class AsyncpgGate(Gate):
     async def blockers(self, sessions: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
         """Ask the server who waits for whom."""
         pids = list(sessions)
-        rows = await self._monitor.fetch("select pid, pg_blocking_pids(pid) from unnest($1::int[]) as pid", pids)
+        rows = await self._monitor.fetch(
+            "select pid, pg_blocking_pids(pid) from unnest($1::int[]) as pid", pids
+        )
         return {pid: tuple(sorted(blocking)) for pid, blocking in rows if blocking}
 
 

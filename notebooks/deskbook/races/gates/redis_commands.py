@@ -1,7 +1,7 @@
 """A gate for Redis and Valkey through redis-py's asyncio client.
 
-One command, or one pipeline (which travels as one packet), is one step. Redis runs one command at a time, so a
-command never blocks another one, except those that wait by design (BLPOP and its kin).
+One command, or one pipeline (which travels as one packet), is one step. Redis runs one command at a time, so
+a command never blocks another one, except those that wait by design (BLPOP and its kin).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 from .base import Gate, Operation
 
 #: Commands that wait for another client; after `BLOCKED_AFTER_S` without an answer they count as blocked.
-_WAITING = frozenset({"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT"})
+_WAITING = frozenset(
+    {"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT"}
+)
 BLOCKED_AFTER_S = 0.05
 
 
@@ -97,5 +99,7 @@ def _unpacked(command: Any) -> str:
     """Return the words of a packed command or pipeline: RESP without its lengths."""
     parts = command if isinstance(command, (list, tuple)) else [command]
     data = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
-    words = [word.decode("utf-8", "replace") for word in data.split(b"\r\n") if word and word[:1] not in b"$*"]
+    words = [
+        word.decode("utf-8", "replace") for word in data.split(b"\r\n") if word and word[:1] not in b"$*"
+    ]
     return _shown(" ".join(words))

@@ -23,7 +23,7 @@ _QUIET_TURNS = 3
 _CLEANING_ROUNDS = 5
 _CLEANING_S = 2.0
 #: First wait for an operation before the server is asked whether it is blocked.
-_FIRST_LOOK_S = 0.0008
+_FIRST_LOOK_S = 0.003
 
 
 class GatedRunner:
@@ -39,7 +39,8 @@ class GatedRunner:
         self.gate = gate
         self.cancellable = tuple(cancellable)
         self.notes: set[str] = set()
-        #: Whether several operations waited and the server let only some of them go on: it may choose others next time.
+        #: Whether several operations waited and the server let only some of them go on: it may choose others
+        #: next time.
         self.server_chose = False
         self.roots: dict[str, asyncio.Task[Any]] = {}
         self.on_step: Callable[[str, str, str], Any] | None = None
@@ -224,6 +225,8 @@ class GatedRunner:
         for _ in range(10_000):
             await asyncio.sleep(0)
             quiet = quiet + 1 if not ready else 0
+            if quiet == 1:
+                self._waits_for_other_io()
             if quiet >= _QUIET_TURNS:
                 return
 
@@ -233,33 +236,39 @@ class GatedRunner:
         for name, task in self.roots.items():
             if task.done() or name in table.waiting or name in table.running:
                 continue
-            innermost = [frame for frame in frames.await_chain(task.get_coro()) if frame is not None]
-            files = {frame.f_code.co_filename for frame in innermost[-6:]}
-            if any(file.endswith(("asyncio/streams.py", "asyncio/base_events.py")) for file in files):
+            chain = [frame for frame in frames.await_chain(task.get_coro()) if frame is not None]
+            if any(_is_socket_code(frame.f_code) for frame in chain):
                 self.notes.add(f"NOT UNDER CONTROL: request {name} waited for I/O that has no gate")
                 return True
         return False
 
     async def _ask_who_is_blocked(self, pending: Sequence[Operation]) -> None:
+        """Mark the operations as blocked if all of them are, in one snapshot of the server.
+
+        While one is still on its way the others prove nothing: it may be the COMMIT that frees them.
+        """
         now = asyncio.get_running_loop().time()
+        sessions = [operation.session for operation in pending if operation.session is not None]
+        found = await self.gate.blockers(sessions) if sessions else {}
         for operation in pending:
-            if operation.may_block_s is not None and now - operation.sent_at_s > operation.may_block_s:
-                operation.is_blocked = True
-        sessions = {operation.session: operation for operation in pending if operation.session is not None}
-        if not sessions:
-            return
-        found = await self.gate.blockers(sessions)
-        for session, blockers in found.items():
-            operation = sessions[session]
-            if self._table.running.get(operation.actor) is operation:
-                operation.is_blocked = True
-                operation.blocked_by = blockers
+            waits_by_design = (
+                operation.may_block_s is not None and now - operation.sent_at_s > operation.may_block_s
+            )
+            if operation.session not in found and not waits_by_design:
+                return
+        if any(self._table.running.get(operation.actor) is not operation for operation in pending):
+            return  # one of them returned while the server was asked
+        for operation in pending:
+            operation.is_blocked = True
+            operation.blocked_by = found.get(operation.session, ())
 
     def _blocked_note(self, table: Table, step: str) -> str:
         operation = table.running.get(step)
         if operation is None or not operation.is_blocked:
             return ""
-        holders = ", ".join(table.sessions.get(session, "another session") for session in operation.blocked_by)
+        holders = ", ".join(
+            table.sessions.get(session, "another session") for session in operation.blocked_by
+        )
         return f"blocked by {holders or 'the server'}"
 
     def _describe_blocked(self) -> str:
@@ -268,7 +277,9 @@ class GatedRunner:
         for name, task in self.roots.items():
             if task.done():
                 continue
-            operation = next((op for op in table.running.values() if op.actor.partition(".")[0] == name), None)
+            operation = next(
+                (op for op in table.running.values() if op.actor.partition(".")[0] == name), None
+            )
             if operation is not None and operation.blocked_by:
                 holders = ", ".join(table.sessions.get(s, "another session") for s in operation.blocked_by)
                 parts.append(f"{name} waits for {holders} at «{operation.label}»")
@@ -279,12 +290,13 @@ class GatedRunner:
     async def _finish(self, table: Table) -> None:
         """Let everything go, cancel what is left and wait for it, so that no lock outlives the run.
 
-        A client library may clean up in tasks of its own (asyncpg gives a connection back in one); they are waited
-        for too, else the next run would find the pool half empty.
+        A client library may clean up in tasks of its own (asyncpg gives a connection back in one); they are
+        waited for too, else the next run would find the pool half empty.
         """
         loop = asyncio.get_running_loop()
         handler = loop.get_exception_handler()
-        # asyncpg tells the handler of every transaction that a cancelled request left open: that is this method's doing.
+        # asyncpg tells the handler of every transaction that a cancelled request left open: that is this
+        # method's doing.
         loop.set_exception_handler(lambda loop, context: None)
         try:
             for operation in list(table.waiting.values()):
@@ -292,7 +304,9 @@ class GatedRunner:
             for task in self.roots.values():
                 task.cancel()
             for _ in range(_CLEANING_ROUNDS):
-                left = [task for task in asyncio.all_tasks() - self._before if task is not asyncio.current_task()]
+                left = [
+                    task for task in asyncio.all_tasks() - self._before if task is not asyncio.current_task()
+                ]
                 if not left:
                     break
                 _, late = await asyncio.wait(left, timeout=_CLEANING_S)
@@ -303,3 +317,13 @@ class GatedRunner:
         for task in self.roots.values():
             if task.done() and not task.cancelled():
                 task.exception()
+
+
+def _is_socket_code(code: Any) -> bool:
+    """Tell whether a frame waits for a socket: asyncio's streams and connections, and those of anyio."""
+    if code.co_filename.endswith(("asyncio/streams.py", "asyncio/base_events.py")):
+        return True
+    return bool(
+        code.co_filename.endswith("anyio/_backends/_asyncio.py")
+        and code.co_qualname.startswith(("SocketStream", "UNIXSocketStream", "connect_"))
+    )
