@@ -1,0 +1,308 @@
+"""One key, one effect: under copies of a request, and after a crash at every step, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+import os
+import re
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.schema import CreateSchema, DropSchema
+
+try:
+    import idempotency_key  # beside this test, where the pattern was copied to
+except ModuleNotFoundError:
+    from reference_app.patterns import idempotency_key
+
+IdempotencyKeys = idempotency_key.IdempotencyKeys
+IdempotencyError = idempotency_key.IdempotencyError
+Reply = idempotency_key.Reply
+fingerprint = idempotency_key.fingerprint
+parse_key = idempotency_key.parse_key
+
+Sessions = async_sessionmaker[AsyncSession]
+SENT = fingerprint("POST", "/payments", b'{"amount": "5.00"}')
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[Sessions]:
+    """Give sessions on a schema of this test's own, with the keys and a table of payments."""
+    if "DATABASE_URL" not in os.environ:
+        pytest.fail("Set DATABASE_URL to a PostgreSQL database where tests may make schemas.", pytrace=False)
+    url = re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql+asyncpg:", os.environ["DATABASE_URL"])
+    schema = f"test_{uuid.uuid4().hex}"
+    settings = {"search_path": schema, "lock_timeout": "20s", "statement_timeout": "20s"}
+    # pre_ping: the crashes below leave dead connections in the pool.
+    options = {"pool_pre_ping": True, "connect_args": {"server_settings": settings}}
+    engine = create_async_engine(url, pool_size=4, **options)
+    async with engine.begin() as connection:
+        await connection.execute(CreateSchema(schema))
+        payments = "CREATE TABLE payments (id serial PRIMARY KEY, reference text NOT NULL)"
+        for statement in (idempotency_key.TABLE, idempotency_key.INDEX, payments):
+            await connection.execute(text(statement))
+    try:
+        yield async_sessionmaker(engine)
+    finally:
+        async with engine.begin() as connection:
+            await connection.execute(DropSchema(schema, cascade=True))
+        await engine.dispose()
+
+
+async def payments(sessions: Sessions, reference: str = "%") -> int:
+    async with sessions() as session:
+        query = text("SELECT count(*) FROM payments WHERE reference LIKE :reference")
+        return int(await session.scalar(query, {"reference": reference}))
+
+
+def pay(reference: str = "one", status: int = 201) -> Any:
+    async def work(session: AsyncSession) -> Any:
+        query = text("INSERT INTO payments (reference) VALUES (:reference) RETURNING id")
+        number = await session.scalar(query, {"reference": reference})
+        return Reply(status, f"payment {number}".encode(), {"Location": f"/payments/{number}"})
+
+    return work
+
+
+async def copies_pay_once(kind: type[IdempotencyKeys]) -> bool:
+    """A second copy of a request comes while the first is at work, a third after it."""
+    async with database() as sessions:
+        keys = kind(sessions)
+        at_work, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(session: AsyncSession) -> Any:
+            at_work.set()
+            await asyncio.wait_for(go_on.wait(), 10)
+            return await pay()(session)
+
+        first = asyncio.create_task(keys.run("ann", "k", SENT, slow))
+        await asyncio.wait_for(at_work.wait(), 10)
+        with suppress(IdempotencyError):
+            await keys.run("ann", "k", SENT, pay())
+        go_on.set()
+        reply = await first
+        again = await keys.run("ann", "k", SENT, pay())
+        if await payments(sessions) != 1:
+            return False
+        assert again == Reply(201, reply.body, reply.headers, replayed=True)
+        assert (keys.executed, keys.outstanding, keys.replayed) == (1, 1, 1)
+        return True
+
+
+def test_a_copy_of_a_request_in_progress_is_told_to_wait_and_one_after_it_gets_the_same_reply() -> None:
+    assert asyncio.run(copies_pay_once(IdempotencyKeys))
+
+
+class Unlocked(IdempotencyKeys):
+    """A wrong twin: it trusts the primary key to keep copies apart, but the effect is done by then."""
+
+    async def run(self, owner: str, key: str, sent: bytes, work: Any) -> Any:
+        names = {"owner": owner, "key": key}
+        async with self._sessions.begin() as session:
+            if (await session.execute(idempotency_key._FIND, names)).one_or_none() is None:
+                reply = await work(session)
+                await self._store(session, names, sent, reply)
+                return reply
+        return await super().run(owner, key, sent, work)
+
+
+def test_looking_without_a_lock_is_rejected() -> None:
+    assert not asyncio.run(copies_pay_once(Unlocked))
+
+
+class Crash(Exception):
+    """The process is gone."""
+
+
+async def a_crash_at_any_step_pays_once(kind: type[IdempotencyKeys]) -> bool:
+    """Cut the connection before the first statement, the second, ... the COMMIT; then the client retries."""
+    async with database() as sessions:
+        engine = sessions.kw["bind"].sync_engine
+        steps_left = -1
+
+        def step(connection: Any, *_: object) -> None:
+            nonlocal steps_left
+            steps_left -= 1
+            if steps_left == -1:
+                connection.connection.driver_connection.terminate()  # no ROLLBACK, no good-bye
+                raise Crash
+
+        event.listen(engine, "before_cursor_execute", step)
+        event.listen(engine, "commit", step)
+        keys = kind(sessions)
+        for crash_at in range(100):
+            reference = f"step {crash_at}"
+            steps_left = crash_at
+            try:
+                await keys.run("ann", reference, SENT, pay(reference))
+                break
+            except (Crash, InterfaceError):  # the second: SQLAlchemy could not roll back any more
+                assert steps_left < 0
+            finally:
+                steps_left = -1
+            async with asyncio.timeout(10):
+                while True:  # the server needs a moment to see that the connection is gone
+                    with suppress(IdempotencyError):
+                        reply = await keys.run("ann", reference, SENT, pay(reference))
+                        break
+            assert reply.status == 201
+            if await payments(sessions, reference) != 1:
+                return False
+        assert crash_at >= 6, "lock, find, savepoint, effect, release, store, commit"
+        # And the last step: everything is committed, but the reply is lost on its way.
+        assert (await keys.run("ann", reference, SENT, pay(reference))).replayed
+        return await payments(sessions, reference) == 1
+
+
+def test_a_crash_at_any_step_and_a_retry_pay_once() -> None:
+    assert asyncio.run(a_crash_at_any_step_pays_once(IdempotencyKeys))
+
+
+class StoresAfterwards(IdempotencyKeys):
+    """A wrong twin: effect first, and its reply in a second transaction, as most middleware does it."""
+
+    async def run(self, owner: str, key: str, sent: bytes, work: Any) -> Any:
+        names = {"owner": owner, "key": key}
+        async with self._sessions() as session:
+            if (await session.execute(idempotency_key._FIND, names)).one_or_none() is None:
+                reply = await work(session)
+                await session.commit()
+                await self._store(session, names, sent, reply)
+                await session.commit()
+                return reply
+        return await super().run(owner, key, sent, work)
+
+
+def test_storing_the_reply_after_the_effect_is_rejected() -> None:
+    assert not asyncio.run(a_crash_at_any_step_pays_once(StoresAfterwards))
+
+
+def test_a_key_belongs_to_one_request_of_one_owner() -> None:
+    async def main() -> None:
+        async with database() as sessions:
+            keys = IdempotencyKeys(sessions)
+            await keys.run("ann", "k", SENT, pay())
+            with pytest.raises(IdempotencyError, match="belongs to another request") as caught:
+                await keys.run("ann", "k", fingerprint("POST", "/payments", b'{"amount": "6.00"}'), pay())
+            assert (caught.value.status, keys.reused, await payments(sessions)) == (422, 1, 1)
+            assert not (await keys.run("bob", "k", SENT, pay())).replayed
+            assert await payments(sessions) == 2
+
+    asyncio.run(main())
+
+
+def test_refusals_are_kept_without_effects_and_failures_leave_the_key_unused() -> None:
+    async def main() -> None:
+        async with database() as sessions:
+            keys = IdempotencyKeys(sessions)
+
+            async def fail(session: AsyncSession) -> Any:
+                await pay("never")(session)
+                raise RuntimeError("the exchange is closed")
+
+            with pytest.raises(RuntimeError, match="exchange is closed"):
+                await keys.run("ann", "k", SENT, fail)
+            assert (await keys.run("ann", "k", SENT, pay("never", status=503))).status == 503
+            refused = await keys.run("ann", "k", SENT, pay("never", status=409))
+            assert (refused.status, refused.replayed) == (409, False)
+            again = await keys.run("ann", "k", SENT, pay())
+            assert (again.status, again.replayed, again.body) == (409, True, refused.body)
+            assert await payments(sessions) == 0
+
+    asyncio.run(main())
+
+
+def test_a_reply_is_forgotten_after_its_time_and_purged_in_batches() -> None:
+    async def main() -> None:
+        async with database() as sessions:
+            keys, brief = IdempotencyKeys(sessions), IdempotencyKeys(sessions, keep_for_s=0)
+            assert (await brief.run("ann", "k", SENT, pay())).body == b"payment 1"
+            other = fingerprint("POST", "/payments", b"another request: the key is free again")
+            assert (await keys.run("ann", "k", other, pay())).body == b"payment 2"
+            assert (await keys.run("ann", "k", other, pay())).replayed
+            for number in range(3):
+                await brief.run("ann", f"brief {number}", SENT, pay())
+            assert [await keys.purge(limit=2) for _ in range(3)] == [2, 1, 0]
+            assert (await keys.run("ann", "k", other, pay())).replayed
+
+    asyncio.run(main())
+
+
+def test_a_reply_that_is_too_large_is_an_error_and_undone() -> None:
+    async def main() -> None:
+        async with database() as sessions:
+
+            async def large(session: AsyncSession) -> Any:
+                await pay()(session)
+                return Reply(201, b"x" * (idempotency_key.MAX_BODY_BYTES + 1))
+
+            with pytest.raises(ValueError, match="at most 65536"):
+                await IdempotencyKeys(sessions).run("ann", "k", SENT, large)
+            assert await payments(sessions) == 0
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_request_leaves_the_key_unused_and_unlocked() -> None:
+    async def main() -> None:
+        async with database() as sessions:
+            keys = IdempotencyKeys(sessions)
+            at_work = asyncio.Event()
+
+            async def stay(session: AsyncSession) -> Any:
+                await pay()(session)
+                at_work.set()
+                await asyncio.Event().wait()
+
+            task = asyncio.create_task(keys.run("ann", "k", SENT, stay))
+            await asyncio.wait_for(at_work.wait(), 10)
+            task.cancel()
+            await asyncio.wait([task], timeout=10)
+            assert task.cancelled()
+            assert sessions.kw["bind"].pool.checkedout() == 0
+            assert not (await keys.run("ann", "k", SENT, pay())).replayed
+            assert await payments(sessions) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        (['"8e03978e-40d5-43e8-bc93-6894a57f9324"'], "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+        (["8e03978e-40d5"], "8e03978e-40d5"),
+        (['"with space, comma; and [brackets]"'], "with space, comma; and [brackets]"),
+        ([r'"an \"escaped\" \\ one"'], r"an \"escaped\" \\ one"),
+        (['"' + "x" * 255 + '"'], "x" * 255),
+    ],
+)
+def test_keys_are_read(values: list[str], key: str) -> None:
+    assert parse_key(values) == key
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], ["a", "b"], [""], ['""'], ['"open'], ['"a"b"'], ["a b"], ["a, b"], ['"é"'], ["é"], ['"\n"'],
+     ["a\n"], ["x" * 256], ['"' + "x" * 256 + '"'], [r'"\x"'], ['"\x00"']],
+)  # fmt: skip
+def test_other_headers_are_refused_without_repeating_them(values: list[str]) -> None:
+    with pytest.raises(IdempotencyError, match="send one Idempotency-Key") as caught:
+        parse_key(values)
+    assert caught.value.status == 400
+
+
+def test_parts_of_a_fingerprint_cannot_be_shifted() -> None:
+    assert fingerprint("POST", "/a", b"bc") != fingerprint("POST", "/ab", b"c")
+    assert fingerprint("POST", "/a", b"") == fingerprint(b"POST", "/a", "")
+
+
+def test_the_example_in_the_docstring_runs() -> None:
+    assert doctest.testmod(sys.modules[IdempotencyKeys.__module__]).failed == 0
