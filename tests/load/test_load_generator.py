@@ -82,7 +82,7 @@ async def test_a_closed_loop_hides_a_stall_that_an_open_loop_shows() -> None:
     async with serving(stall_once) as url:
         closed = await load(url, clients=1, requests=200)
     async with serving(stall_once) as url:
-        open_ = await load(url, rate_per_s=200, seconds=1)
+        open_ = await load(url, rate_per_s=200, seconds=1, clients=4)
     assert repr(closed) == repr(open_) == "<GET /: 200 answered 200; no errors>"
     assert closed.percentile_s(100) >= 0.5
     # One request of 200 met the stall; those that would have come meanwhile were never sent.
@@ -242,15 +242,16 @@ async def test_a_cancelled_run_leaves_no_generator_behind() -> None:
         return OK
 
     async with serving(answer) as url:
-        run = asyncio.create_task(load(url, clients=1, requests=1, timeout_s=60))
+        run = asyncio.create_task(load(url, clients=1, requests=1, timeout_s=600))
         await asyncio.wait_for(asked.wait(), 20)
         generators = [
             child for child in psutil.Process().children() if "generator.py" in " ".join(child.cmdline())
         ]
         assert len(generators) == 1
         run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
+        async with asyncio.timeout(20):
+            with pytest.raises(asyncio.CancelledError):
+                await run
     assert not generators[0].is_running()
 
 
