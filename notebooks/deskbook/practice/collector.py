@@ -11,7 +11,7 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from .evidence import Evidence, shown
-from .own_lines import describe, origin, own_lines
+from .own_lines import describe, forgotten_await, origin, own_lines
 
 #: Sends one piece of news to the worker.
 Tell = Callable[[dict[str, Any]], None]
@@ -106,7 +106,8 @@ def _failure(error: BaseException, evidence: Evidence | None) -> dict[str, Any]:
         return {"outcome": "error", **describe(cause), **told}
     if isinstance(error, AssertionError):
         return {"outcome": "wrong", "message": _assertion(error), **told}
-    return {"outcome": "wrong", "message": describe(cause)["message"], **told}
+    message = forgotten_await(error) or describe(cause)["message"]
+    return {"outcome": "wrong", "message": message, **told}
 
 
 def _assertion(error: AssertionError) -> str:

@@ -84,8 +84,9 @@ class Exercise:
 
     @functools.cached_property
     def why(self) -> str:
-        """The reasoning behind the solution."""
-        return split_docstring(_read(self.folder / "solution.py"))[0]
+        """The reasoning behind the solution, one line a paragraph."""
+        text = split_docstring(_read(self.folder / "solution.py"))[0]
+        return "\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def names(folder: Path | None = None) -> list[str]:

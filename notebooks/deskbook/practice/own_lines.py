@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import re
 import traceback
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .answers import FILENAME
@@ -45,3 +47,22 @@ def describe(error: BaseException) -> dict[str, Any]:
         said = shown(str(error))
         text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return {"message": _PATH.sub(r"\1", text), "lines": own_lines(error)}
+
+
+def forgotten_await(error: BaseException) -> str:
+    """Return a sentence if the exception met a coroutine that was made and never awaited, else "".
+
+    The exception itself is often one of a library that could not use the coroutine, such as an encoder.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in _with_items(frame.f_locals.values()):
+            if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+                return f"`{value.__name__}` was called, but nobody awaits what it returned."
+    return ""
+
+
+def _with_items(values: Iterable[Any]) -> Iterator[Any]:
+    for value in list(values):
+        yield value
+        if isinstance(value, dict | list | tuple | set):
+            yield from list(value.values() if isinstance(value, dict) else value)

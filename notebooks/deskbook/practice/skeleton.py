@@ -9,6 +9,15 @@ from typing import Any
 
 from .errors import PracticeError
 
+_TASK = """\
+# TO DO: a title with a verb
+
+TO DO: what goes wrong.
+
+**Your task:** TO DO: what must be true afterwards.
+
+**Minutes:** 10"""
+
 _STUB = """\
 %%exercise {name}
 # TO DO: what is given stays outside of the two marks
