@@ -77,6 +77,7 @@ def test_a_reason_may_stand_on_any_line_of_its_own() -> None:
     [
         ("%load_ext deskbook\nimport os", {"os"}),
         ("%%exercise 11_unblock\nimport os", {"os"}),
+        ("%%module desk_app\nimport os", {"os"}),
         ("%%bash\nimport os", set()),
         ("prices?\nimport os", {"os"}),
         ("await gather()\nimport os", {"os"}),

@@ -16,7 +16,7 @@ from .markers import nbval_options
 _MAGIC_LINE = re.compile(r"^(\s*)(%|!|\?)|^(\s*)\S+\?\??$")
 
 #: Cell magics below which ordinary Python stands.
-_PYTHON_MAGICS = {"exercise", "time", "timeit", "capture"}
+_PYTHON_MAGICS = {"exercise", "module", "time", "timeit", "capture"}
 
 #: A lesson is numbered by part: 1x to 6x.
 LESSON_NAME = re.compile(r"^[1-6]\d_[a-z0-9_]+$")
