@@ -1,0 +1,321 @@
+"""Old values keep the page fast, never beyond their time, and one load a key renews them."""
+
+import asyncio
+import contextvars
+import doctest
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from reference_app.patterns import stale_while_revalidate
+from reference_app.patterns.stale_while_revalidate import NotLoaded, StaleWhileRevalidate
+
+
+class Source:
+    """A price that changes with every load, and loads that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.loads = self.running = self.most_at_once = 0
+        self.error: Exception | None = None
+        self.may_end = asyncio.Event()
+
+    def clock(self) -> float:
+        return self.now_s
+
+    async def load(self, key: str) -> str:
+        self.loads += 1
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        value = f"{key} {self.loads}"
+        try:
+            await self.may_end.wait()
+            if self.error is not None:
+                raise self.error
+            return value
+        finally:
+            self.running -= 1
+
+
+Make = Callable[..., StaleWhileRevalidate[str, str]]
+
+
+async def settle() -> None:
+    """Let every task go on until all of them wait."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def get(cache: StaleWhileRevalidate[str, str], key: str = "AAPL") -> str:
+    answer = asyncio.create_task(cache.get(key))
+    await settle()
+    assert answer.done(), "a caller waits"
+    return answer.result()
+
+
+def five_and_thirty(make: Make, source: Source, **options: Any) -> StaleWhileRevalidate[str, str]:
+    return make(load=source.load, fresh_s=5, stale_s=30, clock=source.clock, **options)
+
+
+async def check_that_nobody_waits_for_a_renewal_and_it_is_one(make: Make) -> None:
+    source = Source()
+    source.may_end.set()
+    async with five_and_thirty(make, source) as cache:
+        assert [await get(cache), await get(cache)] == ["AAPL 1"] * 2
+        source.now_s += 5
+        source.may_end.clear()
+        answers = [asyncio.create_task(cache.get("AAPL")) for _ in range(20)]
+        await settle()
+        assert all(answer.done() for answer in answers), "a caller waits although there is an old value"
+        assert [answer.result() for answer in answers] == ["AAPL 1"] * 20
+        assert (source.loads, source.running) == (2, 1), "one renewal is enough"
+        source.may_end.set()
+        await settle()
+        assert await get(cache) == "AAPL 2"
+        assert (source.loads, cache.fresh, cache.stale, cache.misses) == (2, 2, 20, 1)
+
+
+async def check_that_nothing_older_than_allowed_is_given_out(make: Make) -> None:
+    source = Source()
+    async with five_and_thirty(make, source) as cache:
+        slow = asyncio.create_task(cache.get("AAPL"))
+        await settle()
+        source.now_s += 20  # the age counts from the start of the load
+        source.may_end.set()
+        assert await slow == "AAPL 1"
+        source.now_s += 14.9
+        source.may_end.clear()
+        assert await get(cache) == "AAPL 1"
+        await settle()
+        source.now_s += 0.1
+        late = asyncio.create_task(cache.get("AAPL"))
+        await settle()
+        assert not late.done(), "a value was given out 35 s after it was read"
+        source.may_end.set()
+        assert await late == "AAPL 2"
+        assert source.loads == 2, "the load that was under way was not joined"
+
+
+async def check_that_the_old_value_outlives_errors_and_tries_are_spaced(make: Make) -> None:
+    source = Source()
+    source.may_end.set()
+    async with five_and_thirty(make, source, retry_s=2) as cache:
+        await get(cache)
+        source.now_s += 6
+        source.error = ConnectionError("the exchange is down")
+        for _ in range(10):
+            assert await get(cache) == "AAPL 1"
+            await settle()
+        assert (source.loads, cache.failures) == (2, 1), "every request tried again"
+        source.now_s += 2
+        await get(cache)
+        await settle()
+        assert (source.loads, cache.failures) == (3, 2)
+        source.error = None
+        source.now_s += 2
+        await get(cache)
+        await settle()
+        assert await get(cache) == "AAPL 4"
+
+
+async def check_that_callers_of_a_cold_key_share_its_load(make: Make) -> None:
+    source = Source()
+    async with five_and_thirty(make, source) as cache:
+        callers = [asyncio.create_task(cache.get("AAPL")) for _ in range(10)]
+        await settle()
+        callers.pop().cancel()
+        callers.pop(0).cancel()
+        await settle()
+        source.may_end.set()
+        assert await asyncio.gather(*callers) == ["AAPL 1"] * 8, "a caller who left took others along"
+        assert source.loads == 1
+
+
+async def check_that_a_load_from_before_the_change_is_not_kept(make: Make) -> None:
+    source = Source()
+    async with five_and_thirty(make, source) as cache:
+        before = asyncio.create_task(cache.get("AAPL"))
+        await settle()
+        cache.invalidate("AAPL")
+        after = asyncio.create_task(cache.get("AAPL"))
+        await settle()
+        source.may_end.set()
+        assert await before == "AAPL 1"
+        assert await after == "AAPL 2", "who asked after the change got a value from before it"
+        assert await get(cache) == "AAPL 2", "a late fill brought the old value back"
+
+
+async def check_that_closing_ends_every_load(make: Make) -> None:
+    source = Source()
+    async with five_and_thirty(make, source) as cache:
+        waiting = asyncio.create_task(cache.get("AAPL"))
+        await settle()
+        cache.invalidate("AAPL")
+        also = asyncio.create_task(cache.get("AAPL"))
+        await settle()
+        assert source.running == 2
+    assert source.running == 0, "a load outlived the cache"
+    for caller in (waiting, also):
+        with pytest.raises(NotLoaded):
+            await caller
+    with pytest.raises(NotLoaded):
+        await get(cache)
+
+
+async def check_that_loads_and_entries_are_bounded(make: Make) -> None:
+    source = Source()
+    async with five_and_thirty(make, source, max_loads=3, max_entries=2) as cache:
+        keys = ["AAPL", "AMZN", "MSFT"]
+        cold = [asyncio.create_task(cache.get(key)) for key in keys]
+        await settle()
+        with pytest.raises(NotLoaded):
+            await get(cache, "IBM")
+        source.may_end.set()
+        await asyncio.gather(*cold)
+        assert cache.skipped == 1
+        assert source.most_at_once == 3
+        source.loads = 0
+        assert [await get(cache, key) for key in ("MSFT", "AMZN")] == ["MSFT 3", "AMZN 2"]
+        assert source.loads == 0, "more was dropped than needed"
+        await get(cache, "AAPL")
+        assert source.loads == 1, "more was kept than allowed"
+
+
+REQUEST = contextvars.ContextVar("REQUEST", default="nobody")
+
+
+async def check_that_no_request_leaks_into_the_load(make: Make) -> None:
+    seen = []
+
+    async def load(key: str) -> str:
+        seen.append(REQUEST.get())
+        return key
+
+    async with make(load=load, fresh_s=5, stale_s=30) as cache:
+        REQUEST.set("the user who came first")
+        await get(cache)
+    assert seen == ["nobody"]
+
+
+CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_that_")]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_rule(check: Callable[[Make], Awaitable[None]]) -> None:
+    asyncio.run(check(StaleWhileRevalidate))
+
+
+class RenewsEachTime(StaleWhileRevalidate[str, str]):
+    """Wrong: every request that gets an old value starts a load."""
+
+    async def get(self, key: str) -> str:
+        running = self._loads.pop(key, None)
+        value = await super().get(key)
+        if running is not None and key not in self._loads:
+            self._loads[key] = running
+        return value
+
+
+class AwaitsTheLoad(StaleWhileRevalidate[str, str]):
+    """Wrong: a caller of a cold key that is cancelled takes the load of all with it."""
+
+    async def get(self, key: str) -> str:
+        if key not in self._entries:
+            return await (self._loads.get(key) or self._start(key))  # type: ignore[misc]
+        return await super().get(key)
+
+
+class DropsOnError(StaleWhileRevalidate[str, str]):
+    """Wrong: the old value goes with the first load that fails."""
+
+    def _ended(self, key: str, read_s: float, task: Any) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._entries.pop(key, None)
+        super()._ended(key, read_s, task)
+
+
+class TriesAtOnce(StaleWhileRevalidate[str, str]):
+    """Wrong: the source that is down gets one load after the other."""
+
+    def _ended(self, key: str, read_s: float, task: Any) -> None:
+        super()._ended(key, read_s, task)
+        if key in self._entries:
+            self._entries[key].retry_at_s = 0.0
+
+
+class AgeCountsFromTheEnd(StaleWhileRevalidate[str, str]):
+    """Wrong: a slow load makes values older than allowed."""
+
+    def _ended(self, key: str, read_s: float, task: Any) -> None:
+        super()._ended(key, self.clock(), task)
+
+
+class StoresLate(StaleWhileRevalidate[str, str]):
+    """Wrong: the entry goes, and the load under way brings it back."""
+
+    def invalidate(self, key: str) -> None:
+        self._entries.pop(key, None)
+
+
+class ClosesWithoutWaiting(StaleWhileRevalidate[str, str]):
+    """Wrong: the loads that are current are cancelled, and nobody waits for their end."""
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._context = None
+        for task in self._loads.values():
+            task.cancel()
+
+
+class ContextOfTheRequest(StaleWhileRevalidate[str, str]):
+    """Wrong: the load sees who happened to come first."""
+
+    def _start(self, key: str) -> Any:
+        self._context = contextvars.copy_context()
+        return super()._start(key)
+
+
+class KnowsNoLimits(StaleWhileRevalidate[str, str]):
+    """Wrong: a burst of cold keys is a burst of loads."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.max_loads = self.max_entries = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("twin", "check"),
+    [
+        (RenewsEachTime, check_that_nobody_waits_for_a_renewal_and_it_is_one),
+        (AwaitsTheLoad, check_that_callers_of_a_cold_key_share_its_load),
+        (DropsOnError, check_that_the_old_value_outlives_errors_and_tries_are_spaced),
+        (TriesAtOnce, check_that_the_old_value_outlives_errors_and_tries_are_spaced),
+        (AgeCountsFromTheEnd, check_that_nothing_older_than_allowed_is_given_out),
+        (StoresLate, check_that_a_load_from_before_the_change_is_not_kept),
+        (ClosesWithoutWaiting, check_that_closing_ends_every_load),
+        (ContextOfTheRequest, check_that_no_request_leaks_into_the_load),
+        (KnowsNoLimits, check_that_loads_and_entries_are_bounded),
+    ],
+)
+def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
+    with pytest.raises((AssertionError, asyncio.CancelledError, ConnectionError)):
+        asyncio.run(check(twin))
+
+
+def test_the_error_of_a_cold_key_reaches_its_callers_and_is_not_kept() -> None:
+    async def main() -> None:
+        source = Source()
+        source.may_end.set()
+        async with five_and_thirty(StaleWhileRevalidate, source) as cache:
+            source.error = ConnectionError("the exchange is down")
+            with pytest.raises(ConnectionError, match="exchange is down"):
+                await get(cache)
+            source.error = None
+            assert await get(cache) == "AAPL 2"
+            assert cache.failures == 1
+
+    asyncio.run(main())
+
+
+def test_the_example_in_the_docstring_runs() -> None:
+    assert doctest.testmod(stale_while_revalidate).failed == 0
