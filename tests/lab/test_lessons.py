@@ -116,3 +116,19 @@ def test_a_signed_copy_is_trusted_and_another_text_is_not(house, monkeypatch):
     copy.cells[0].source += "# mine"
     assert not notary.check_signature(copy)
     notary.store.close()
+
+
+def test_the_page_of_an_exercise_is_copied_without_its_checks_and_solution(house):
+    checkout, work = house
+    folder = checkout / "exercises" / "11_unblock"
+    folder.mkdir(parents=True)
+    for name in ("checks.py", "solution.py", "hints.toml"):
+        (folder / name).write_text("x = 1")
+    (folder / "exercise.ipynb").write_text(notebook("stub = 1"))
+    page = "exercises/11_unblock/exercise.ipynb"
+    assert copy_lessons(checkout, work).new == [NAME, page]
+    assert [path.name for path in (work / "exercises/11_unblock").iterdir()] == ["exercise.ipynb"]
+    (work / page).write_text(notebook("answer = 2"))
+    (folder / "exercise.ipynb").write_text(notebook("stub = 3"))
+    assert copy_lessons(checkout, work).offered == ["exercises/11_unblock/exercise.updated.ipynb"]
+    assert "answer = 2" in (work / page).read_text()

@@ -56,8 +56,9 @@ def clear_errors(path: Path) -> Iterator[None]:
 
 
 def chosen(notebooks: tuple[Path, ...]) -> list[Path]:
-    """Return the named notebooks, or all lessons of the checkout."""
-    paths = list(notebooks) or sorted(LESSONS.glob("*.ipynb"))
+    """Return the named notebooks, or all lessons and exercises of the checkout."""
+    pages = LESSONS.parent.glob("exercises/*/exercise.ipynb")
+    paths = list(notebooks) or [*sorted(LESSONS.glob("*.ipynb")), *sorted(pages)]
     if not paths:
         raise click.ClickException(f"There is no notebook in {LESSONS}. Name one, or start one with `edit`.")
     return paths

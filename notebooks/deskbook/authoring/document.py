@@ -22,6 +22,15 @@ _PYTHON_MAGICS = {"exercise", "module", "time", "timeit", "capture"}
 LESSON_NAME = re.compile(r"^[1-6]\d_[a-z0-9_]+$")
 
 
+#: The page of an exercise, in a folder of its own.
+EXERCISE_PAGE = "exercise.ipynb"
+
+
+def short_name(path: Path) -> str:
+    """Return the name of a notebook for reports: pages of exercises all have the same file name."""
+    return f"{path.parent.name}/{path.name}" if path.name == EXERCISE_PAGE else path.name
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell.
@@ -167,3 +176,8 @@ class Document:
     def is_lesson(self) -> bool:
         """Say whether the grammar of a lesson applies: parts 1 to 6, but not the start page."""
         return bool(LESSON_NAME.match(self.path.stem))
+
+    @property
+    def is_exercise(self) -> bool:
+        """Say whether this is the page of an exercise; `deskbook exercise verify` checks what is special there."""
+        return self.path.name == EXERCISE_PAGE

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .document import short_name
 from .markers import ignore_reason
 from .mutations import Mutant, mutants_of
 from .sanitize import SANITIZE_FILE, sanitize
@@ -49,7 +50,7 @@ def mutate_cell(item: Any) -> CellVerdict:
     Args:
         item: The nbval item of a cell that has passed; it holds the stored and the fresh outputs.
     """
-    verdict = CellVerdict(item.path.name, item.cell_num)
+    verdict = CellVerdict(short_name(item.path), item.cell_num)
     with _quick_comparison(item):
         for mutant in mutants_of(item.cell.outputs):
             verdict.mutants[mutant.kind] += 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .document import short_name
 from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, applied_to_process, kernel_environment
 from .markers import ignore_reason
 from .mutate import mutate_cell
@@ -92,7 +93,7 @@ class Verification:
         return report
 
     def _count_cell(self, item: Any, report: pytest.TestReport) -> None:
-        figures = self.summary.notebooks.setdefault(item.path.name, NotebookFigures())
+        figures = self.summary.notebooks.setdefault(short_name(item.path), NotebookFigures())
         figures.seconds += report.duration
         if report.when != "call":
             figures.failed += report.failed
@@ -106,7 +107,7 @@ class Verification:
         if item.options["check"] and not item.options["skip"]:
             self.summary.outputs_compared += 1
         else:
-            place = f"{item.path.name} cell {item.cell_num}"
+            place = f"{short_name(item.path)} cell {item.cell_num}"
             self.summary.exempt.append((place, ignore_reason(item.cell.source) or "no reason given"))
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""Copy the lessons to `my-work/`, so that learning never dirties the checkout.
+"""Copy the lessons and the pages of exercises to `my-work/`, so that learning never dirties the checkout.
 
 An unchanged copy follows updates. A changed one is kept, and the new version is laid beside it as
 `NAME.updated.ipynb`. "Changed" means the text of a cell: running a lesson alters only its outputs.
@@ -29,7 +29,9 @@ class Copied:
 
 
 def copy_lessons(checkout: Path, work: Path) -> Copied:
-    """Bring `my-work/` up to date with the lessons of the checkout.
+    """Bring `my-work/` up to date with the lessons and exercises of the checkout.
+
+    Of an exercise only its page is copied: checks and solution are read where they are.
 
     Args:
         checkout: Top folder of the repository.
@@ -40,7 +42,8 @@ def copy_lessons(checkout: Path, work: Path) -> Copied:
     """
     copied = Copied()
     with _record(work) as record:
-        for lesson in sorted((checkout / "notebooks").glob("*.ipynb")):
+        pages = (checkout / "exercises").glob("*/exercise.ipynb")
+        for lesson in [*sorted((checkout / "notebooks").glob("*.ipynb")), *sorted(pages)]:
             name = lesson.relative_to(checkout).as_posix()
             _bring(lesson, work / name, name, record, copied)
     return copied
@@ -57,7 +60,7 @@ def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: 
         copied.updated.append(name)
     else:
         _write(lesson, offer)
-        copied.offered.append(offer.relative_to(copy.parents[1]).as_posix())
+        copied.offered.append(f"{name.removesuffix('.ipynb')}.updated.ipynb")
         record[name] = current
         return
     _write(lesson, copy)

@@ -48,7 +48,9 @@ _NOT_PROSE = (
     fix=f"Split the cell, or move code into the app, a pattern or `deskbook`; {LONGEST_CELL} lines at most.",
 )
 def long_cell(document: Document) -> Iterator[Problem]:
-    """Report code cells that are too long."""
+    """Report code cells that are too long; a stub has a limit of its own."""
+    if document.is_exercise:
+        return
     for cell in document.code_cells:
         if len(cell.code_lines) > LONGEST_CELL:
             yield cell, f"the cell has {len(cell.code_lines)} lines, {LONGEST_CELL} are allowed"
@@ -61,6 +63,8 @@ def long_cell(document: Document) -> Iterator[Problem]:
 )
 def median_cell(document: Document) -> Iterator[Problem]:
     """Report notebooks whose code cells are long on the whole."""
+    if document.is_exercise:
+        return
     lengths = [len(cell.code_lines) for cell in document.code_cells]
     if lengths and (median := statistics.median(lengths)) > HIGHEST_MEDIAN:
         yield None, f"the median code cell has {median:g} lines, {HIGHEST_MEDIAN} are allowed"
