@@ -118,7 +118,6 @@ def class_based_http_middleware():
             return await call_next(request)
 
     app.add_middleware(Passing)
-    app.add_middleware(Passing)
     return app
 
 

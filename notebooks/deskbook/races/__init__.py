@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .outcome import Failure
     from .overlap import Overlap, can_overlap
     from .report import Counterexample, NotProven, RaceFound, Report
-    from .request import Request, delete, get, patch, post, put, request
+    from .http_request import Request, delete, get, patch, post, put, request
     from .timeline import Timeline
 
 __all__ = [
@@ -66,7 +66,7 @@ _HOMES = {
     "outcome": ("Failure",),
     "overlap": ("Overlap", "can_overlap"),
     "report": ("Counterexample", "NotProven", "RaceFound", "Report"),
-    "request": ("Request", "delete", "get", "patch", "post", "put", "request"),
+    "http_request": ("Request", "delete", "get", "patch", "post", "put", "request"),
     "timeline": ("Timeline",),
 }
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from .frames import user_frames_on_stack
-from .request import BASE_URL, Request
+from .http_request import BASE_URL, Request
 
 #: Different answers of one request that are kept to be copied.
 _MAX_MODELS = 256

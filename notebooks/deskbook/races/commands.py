@@ -14,7 +14,7 @@ import click
 from .exploration import explore_sync
 from .http_files import read_http_file
 from .report import Report
-from .request import Request
+from .http_request import Request
 
 
 @click.command()

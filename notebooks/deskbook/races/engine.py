@@ -19,11 +19,11 @@ from .minimise import minimise
 from .oracles import Serializable
 from .outcome import Failure, frozen
 from .report import Counterexample, Report, Verdict
-from .request import Request
+from .http_request import Request
 from .sampling import Priorities
 from .scenario import InProcess, RunResult, Scenario, judge_with
 from .schedule import is_environment, render, request_of
-from .search import Follow, Frontier, Lenient, Redundant
+from .search import Follow, Frontier, Lenient, Prefix, Redundant
 from .threads import ControlledCall
 from .timeline import Recorder, Timeline
 
@@ -150,7 +150,7 @@ class Search:
         until = min(time.perf_counter() + seconds, self._deadline)
         judge = self._judge_all_names if self.twins or self.options.collect_outcomes else self._judge
         while (prefix := self.next_prefix()) is not None:
-            chooser = Follow(prefix, prunes=self.options.reduce)
+            chooser = self._follow(prefix)
             self._renaming = {}
             try:
                 result = self.runner.run(chooser, judge)
@@ -159,13 +159,17 @@ class Search:
             except Diverged as error:
                 self.diverged = str(error)
                 return False
-            if self.note(chooser, result, len(prefix)):
+            if self.note(chooser, result, len(prefix.steps)):
                 return False
             if self.runs % _RUNS_BETWEEN_LOOKS == 0 and time.perf_counter() > until:
                 return not self.time_is_up()
         return False
 
-    def next_prefix(self) -> tuple[str, ...] | None:
+    def _follow(self, prefix: Prefix) -> Follow:
+        reduce = self.options.reduce
+        return Follow(prefix.steps, prunes=reduce, reduce=reduce, expected=prefix.options)
+
+    def next_prefix(self) -> Prefix | None:
         """Return the next prefix to run, or None when there is none or the budget of schedules has ended."""
         limit = self.options.max_schedules
         if limit is not None and self.runs * self.factor >= limit and not self.frontier.is_empty:

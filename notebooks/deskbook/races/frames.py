@@ -53,6 +53,15 @@ def kind_of_file(filename: str) -> int:
     return kind
 
 
+def kind_of_frame(frame: types.FrameType) -> int:
+    """Return the kind of a frame; code without a file (a dataclass's `__init__`) is of its module's kind."""
+    filename = frame.f_code.co_filename
+    if filename.startswith("<") and not filename.startswith("<frozen "):
+        module_file = frame.f_globals.get("__file__")
+        return kind_of_file(module_file) if isinstance(module_file, str) else USER
+    return kind_of_file(filename)
+
+
 def _classify(filename: str) -> int:
     if filename.startswith(_OWN):
         return USER if filename == _THREADS_FILE else PLUMBING

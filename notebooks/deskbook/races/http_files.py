@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from .request import Request, request
+from .http_request import Request, request
 
 _FIRST_LINE = re.compile(r"(?:(?P<method>[A-Z]+)\s+)?(?P<target>\S+)(?:\s+HTTP/[\d.]+)?\s*$")
 

@@ -493,7 +493,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
                 event == "call"
                 and not entered
                 and id(frame) not in standing
-                and frames.kind_of_file(frame.f_code.co_filename) == frames.USER
+                and frames.kind_of_frame(frame) == frames.USER
             ):
                 entered = True
 

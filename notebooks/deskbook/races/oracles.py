@@ -93,9 +93,9 @@ class Serializable:
                 self.is_complete = False
                 return
             self._budget -= 1
-            chooser = OneAfterTheOther(prefix, order)
+            chooser = OneAfterTheOther(prefix.steps, order)
             yield Job(chooser, functools.partial(self._allow, missing), order)
-            frontier.expand(chooser, len(prefix))
+            frontier.expand(chooser, len(prefix.steps))
 
     def _allow(self, missing: frozenset[str], result: RunResult) -> None:
         """Note an outcome under every set of cancelled requests that could have led to it."""

@@ -22,7 +22,7 @@ from .garbage import NoCollection
 from .lifespan import Lifespan
 from .loop import EPOCH_S, Chooser, ControlledLoop, entered
 from .outcome import Failure, frozen
-from .request import Request
+from .http_request import Request
 from .schedule import check_names
 from .search import Follow
 from .sources import RememberedSources

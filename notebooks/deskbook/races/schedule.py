@@ -72,7 +72,7 @@ def parse(text: str) -> list[str]:
     steps: list[str] = []
     for word in text.split():
         match = _TOKEN.fullmatch(word)
-        if match is None:
+        if match is None or (match["step"][-1].isdigit() and not match["step"].startswith(f"{CLOCK}+")):
             raise BadSchedule(
                 f"cannot read {word!r} in the schedule {text!r}: expected words like A, A2, A.a, clock or cancel(A)"
             )

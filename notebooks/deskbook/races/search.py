@@ -14,7 +14,7 @@ beyond the last bound is known: that is the difference between `exhausted` and `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import Diverged
 from .schedule import is_environment
@@ -36,6 +36,18 @@ def cost_of(step: str, options: Sequence[str], last: str | None) -> int:
     return int(step != last and last in options)
 
 
+class Prefix(NamedTuple):
+    """The beginning of a schedule that is still to be run.
+
+    Attributes:
+        steps: what to follow.
+        options: what could run at the last of these steps; it must be the same again.
+    """
+
+    steps: tuple[str, ...]
+    options: Sequence[str]
+
+
 class Redundant(Exception):
     """Another run of the search is equivalent to this one."""
 
@@ -46,15 +58,21 @@ class Follow:
     Args:
         prefix: the steps to follow.
         prunes: raise `Redundant` where another run of the search stands for this one.
+        reduce: forget choices that turn out to commute with all others.
+        expected: what could run at the last step of the prefix, if known.
 
     An actor that spins is left for another one. Such a cut is remembered in `was_cut`: the schedules in which
     it spins longer are not tried (fair scheduling, as in CHESS section 4).
     """
 
-    __slots__ = ("_last", "_places", "_prefix", "_prunes", "_stretch", "branches", "cost", "steps", "was_cut")
+    __slots__ = ("_expected", "_last", "_places", "_prefix", "_prunes", "_reduces", "_stretch", "branches", "cost", "steps", "was_cut")
 
-    def __init__(self, prefix: Sequence[str] = (), *, prunes: bool = False) -> None:
+    def __init__(
+        self, prefix: Sequence[str] = (), *, prunes: bool = False, reduce: bool = True, expected: Sequence[str] = ()
+    ) -> None:
         self._prefix = prefix
+        self._reduces = reduce
+        self._expected = expected
         self._prunes = prunes
         self._last: str | None = None
         self._stretch = 0
@@ -70,7 +88,8 @@ class Follow:
         last = self._last
         if index < len(self._prefix):
             step = self._prefix[index]
-            if step not in options:
+            as_before = index + 1 < len(self._prefix) or not self._expected or self._same(options)
+            if step not in options or not as_before:
                 raise Diverged(
                     f"step {index + 1} of the schedule is {step!r}, but only {', '.join(options)} can run: the code did "
                     f"something else than in the run before (real I/O, random numbers, the time, a global left over?)"
@@ -101,6 +120,9 @@ class Follow:
             self._last = step
         return step
 
+    def _same(self, options: Sequence[str]) -> bool:
+        return set(self._expected) == set(options)
+
     def step_was_invisible(self) -> None:
         """Forget the choice of the last step: it ran framework code only and commutes with all others.
 
@@ -112,7 +134,7 @@ class Follow:
         index = len(self.steps) - 1
         if self._prunes and index == len(self._prefix) - 1:
             raise Redundant
-        if not self.branches or self.branches[-1][0] != index:
+        if not self._reduces or not self.branches or self.branches[-1][0] != index:
             return
         _, options, last, cost = self.branches.pop()
         self.cost = cost
@@ -174,9 +196,9 @@ class Frontier:
     def __init__(self, bound: int | None) -> None:
         self.bound = bound
         self.cost = 0
-        self._stacks: dict[int, list[tuple[str, ...]]] = {0: [()]}
+        self._stacks: dict[int, list[Prefix]] = {0: [Prefix((), ())]}
 
-    def pop(self) -> tuple[str, ...] | None:
+    def pop(self) -> Prefix | None:
         """Return the next prefix, or None when nothing is left up to the bound."""
         while self._stacks:
             stack = self._stacks.get(self.cost)
@@ -210,4 +232,4 @@ class Frontier:
                     stack = self._stacks.get(total)
                     if stack is None:
                         stack = self._stacks[total] = []
-                    stack.append((*base, option))
+                    stack.append(Prefix((*base, option), options))

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .outcome import frozen
-from .request import Request
+from .http_request import Request
 
 
 def groups_of_twins(requests: Mapping[str, Any], distinct: Sequence[str] = ()) -> tuple[tuple[str, ...], ...]:

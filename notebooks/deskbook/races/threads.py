@@ -193,7 +193,7 @@ class ControlledCall:
 
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         filename = frame.f_code.co_filename
-        if frames.kind_of_file(filename) != frames.USER or filename == __file__:
+        if frames.kind_of_frame(frame) != frames.USER or filename == __file__:
             return None
         if _split_stores(frame.f_code):
             frame.f_trace_opcodes = True

@@ -100,12 +100,12 @@ class GatedSearch(Search):
             self._renaming = {}
             try:
                 chooser, result = await self._run_again(
-                    lambda prefix=prefix: Follow(prefix), self._judge_real
+                    lambda prefix=prefix: Follow(prefix.steps, expected=prefix.options), self._judge_real
                 )
             except Diverged as error:
                 self.diverged = str(error)
                 return
-            if self.note(chooser, result, len(prefix)) or self.time_is_up():
+            if self.note(chooser, result, len(prefix.steps)) or self.time_is_up():
                 return
 
     async def _run_again(
