@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from .errors import BadSchedule, Deadlock, Diverged, Livelock, RaceError, UngatedIO
     from .exploration import explore, explore_sync, replay
     from .gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+    from .http_request import Request, delete, get, patch, post, put, request
     from .outcome import Failure
     from .overlap import Overlap, can_overlap
     from .report import Counterexample, NotProven, RaceFound, Report
-    from .http_request import Request, delete, get, patch, post, put, request
     from .timeline import Timeline
 
 __all__ = [

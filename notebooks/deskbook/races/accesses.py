@@ -77,7 +77,7 @@ def _own_nodes(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def accesses_of_line(frame: types.FrameType, names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return ("reads" or "writes", name) for the observed names that the line about to run touches, reads first."""
+    """Return ("reads" or "writes", name) for the observed names that the next line touches, reads first."""
     wanted = set(names)
     found = set()
     for kind, target in _accesses_of_file(frame.f_code.co_filename).get(frame.f_lineno, ()):

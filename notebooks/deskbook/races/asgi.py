@@ -196,7 +196,7 @@ class _SuspendingTransport(httpx.ASGITransport):
 
 
 async def call_httpx(app: App, template: RequestTemplate, state: dict[str, Any] | None) -> httpx.Response:
-    """Send one request with `httpx.AsyncClient`: cookies, redirects and encoding as a client would do them."""
+    """Send one request with `httpx.AsyncClient`, as a client would."""
     transport = _SuspendingTransport(app, state)
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         request = client.build_request(

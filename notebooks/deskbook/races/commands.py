@@ -13,8 +13,8 @@ import click
 
 from .exploration import explore_sync
 from .http_files import read_http_file
-from .report import Report
 from .http_request import Request
+from .report import Report
 
 
 @click.command()

@@ -15,11 +15,11 @@ from typing import Any
 
 from . import symmetry
 from .errors import Diverged
+from .http_request import Request
 from .minimise import minimise
 from .oracles import Serializable
 from .outcome import Failure, frozen
 from .report import Counterexample, Report, Verdict
-from .http_request import Request
 from .sampling import Priorities
 from .scenario import InProcess, RunResult, Scenario, judge_with
 from .schedule import is_environment, render, request_of
@@ -122,12 +122,10 @@ class Search:
 
     def _make_judge(self) -> Callable[[RunResult], Failure | None]:
         if self._serializable is not None and self.scenario.invariant is None:
-            base = self._serializable.judge
-        elif self._serializable is not None:
-            base = _both(self._serializable.judge, judge_with(self.runner, self.scenario.invariant))
-        else:
-            base = judge_with(self.runner, self.scenario.invariant)
-        return base
+            return self._serializable.judge
+        if self._serializable is not None:
+            return _both(self._serializable.judge, judge_with(self.runner, self.scenario.invariant))
+        return judge_with(self.runner, self.scenario.invariant)
 
     def _judge_all_names(self, result: RunResult) -> Failure | None:
         """Judge a run under every renaming of identical requests (see `symmetry`)."""
@@ -339,7 +337,7 @@ class Search:
         return ", ".join(parts)
 
     def _closed_form(self) -> int | None:
-        """Return (sum of steps)! / product of (steps of each)!: exact where no request ever blocks another."""
+        """Return (sum of steps)! / product of (steps of each)!: exact where no request blocks another."""
         if any(is_environment(step) for step in self.first_run) or not self.first_run or self.options.cancel:
             return None
         counts: dict[str, int] = {}

@@ -29,7 +29,7 @@ from typing import Any
 
 TRANSPARENT, PLUMBING, USER = 0, 1, 2
 
-_OWN = os.path.dirname(__file__) + os.sep
+_OWN = str(Path(__file__).parent) + os.sep
 _THREADS_FILE = _OWN + "threads.py"
 _STDLIB = tuple({sysconfig.get_paths()[key] + os.sep for key in ("stdlib", "platstdlib")})
 _SITES = tuple({sysconfig.get_paths()[key] + os.sep for key in ("purelib", "platlib")})
@@ -67,7 +67,7 @@ def _classify(filename: str) -> int:
         return USER if filename == _THREADS_FILE else PLUMBING
     for site in _SITES:
         if filename.startswith(site):
-            package = filename[len(site) :].split(os.sep)[0].removesuffix(".py")
+            package = Path(filename[len(site) :]).parts[0].removesuffix(".py")
             if package in _PLUMBING_PACKAGES:
                 return PLUMBING
             return TRANSPARENT if package in _TRANSPARENT_PACKAGES else USER
@@ -79,7 +79,7 @@ def _classify(filename: str) -> int:
 
 
 def is_shown(filename: str) -> bool:
-    """Tell whether lines of a file belong into a picture: the service's own code, not that of its libraries."""
+    """Tell whether lines of a file belong into a picture: the service's own code, not its libraries."""
     return (
         kind_of_file(filename) == USER
         and not filename.startswith(_OWN)
@@ -229,7 +229,7 @@ class _NoLoop:
 
 
 def _future_iterator_type() -> type:
-    coroutine = _await_a_future()
+    coroutine: Any = _await_a_future()
     try:
         coroutine.send(None)
         return type(coroutine.cr_await)

@@ -23,26 +23,20 @@ callback that is the user's own is a choice like a task.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextvars
+import functools
 import heapq
-import inspect
-import sys
-import weakref
-from asyncio import events
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from . import frames
-from .errors import Deadlock, Livelock, UngatedIO
+from .base_loop import Handle, VirtualLoop
+from .errors import Deadlock, Livelock
 from .schedule import APP, CLOCK, cancel_step
+from .steps import is_task_step, is_unstarted, letters, ran_user_code
 
 #: The request that a piece of work belongs to; tasks inherit it from the task that creates them.
 REQUEST: contextvars.ContextVar[str | None] = contextvars.ContextVar("deskbook_races_request", default=None)
-
-#: Where the virtual clock starts. Not 0: services compare against a stamp of 0 that means "never".
-EPOCH_S = 1_000_000.0
-
 
 #: Steps that tasks of the application (a queue worker) get after the last request, to finish what it left.
 _MAX_TAIL_STEPS = 100
@@ -51,7 +45,7 @@ _MAX_TAIL_STEPS = 100
 class Chooser(Protocol):
     """Decides which of several possible steps is taken."""
 
-    def choose(self, options: Sequence[str], loop: ControlledLoop) -> str:
+    def choose(self, options: Sequence[str], loop: Any) -> str:
         """Return one of `options`; called for every step, also where there is one option only."""
         ...
 
@@ -59,38 +53,7 @@ class Chooser(Protocol):
         """Learn that the step that was chosen last ran no user code, so that its place does not matter."""
 
 
-class Handle:
-    """A scheduled callback: what `asyncio.Handle` and `asyncio.TimerHandle` offer, without their debug parts."""
-
-    __slots__ = ("args", "callback", "context", "is_cancelled", "when_s")
-
-    def __init__(
-        self,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-        context: contextvars.Context | None,
-        when_s: float,
-    ) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self.when_s = when_s
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        """Never run the callback."""
-        self.is_cancelled = True
-
-    def cancelled(self) -> bool:
-        """Tell whether `cancel` was called."""
-        return self.is_cancelled
-
-    def when(self) -> float:
-        """Return the loop time at which the callback is due, in seconds."""
-        return self.when_s
-
-
-class ControlledLoop(asyncio.AbstractEventLoop):
+class ControlledLoop(VirtualLoop):
     """An event loop whose every step is chosen from outside.
 
     Args:
@@ -101,26 +64,18 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     def __init__(self, *, max_steps: int = 2_000, explore_clock: bool = True) -> None:
         self.max_steps = max_steps
         self.explore_clock = explore_clock
-        self.ungated: list[str] = []
         self.on_step: Callable[[str, asyncio.Task[Any] | None, Callable[[], None]], None] | None = None
-        self._sequence = 0
-        self._closed = False
-        self._task_factory: Any = None
-        self._exception_handler: Any = None
+        super().__init__()
         self.reset()
 
     def reset(self) -> None:
         """Forget the last run: an empty loop at the start of virtual time."""
-        self.now_s = EPOCH_S
+        self.forget()
         self.steps = 0
         self.exploring = False
         self.clock_was_held_back = False
         self.roots: dict[str, asyncio.Task[Any]] = {}
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.callback_errors: list[BaseException] = []
-        self._incoming: collections.deque[Handle] = collections.deque()
         self._deferred: list[Handle] = []
-        self._timers: list[tuple[float, int, Handle]] = []
         self._ready: dict[str, tuple[Any, Handle]] = {}
         self._quiet: list[tuple[asyncio.Task[Any], Handle, str]] = []
         self._touched: dict[str, bool] = {}
@@ -129,62 +84,8 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self._cancellable: list[str] = []
         self._clock_jumps: list[float] = []
         self._unstarted: set[str] = set()
-        self.generators: weakref.WeakSet[Any] = weakref.WeakSet()
         self._tail_steps = 0
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-
-    # What asyncio asks of a loop.
-
-    def time(self) -> float:
-        """Return the virtual time in seconds."""
-        return self.now_s
-
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
-        """Queue a callback, as `asyncio` does."""
-        handle = Handle(callback, args, context if context is not None else contextvars.copy_context(), 0.0)
-        self._incoming.append(handle)
-        return handle
-
-    call_soon_threadsafe = call_soon
-
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
-        """Queue a callback for a moment of virtual time."""
-        handle = Handle(callback, args, context if context is not None else contextvars.copy_context(), when)
-        self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, handle))
-        return handle
-
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
-        """Queue a callback for `delay` seconds of virtual time from now."""
-        return self.call_at(self.now_s + delay, callback, *args, context=context)
-
-    def create_future(self) -> asyncio.Future[Any]:
-        """Return a future of this loop."""
-        return asyncio.Future(loop=self)
-
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """Start a task; `eager_start` is not honoured, a start is a step like any other."""
-        options.pop("eager_start", None)
-        if self._task_factory is not None:
-            task: asyncio.Task[Any] = self._task_factory(self, coro, **options)
-        else:
-            task = asyncio.Task(coro, loop=self, **options)
-        self.tasks.append(task)
-        return task
-
-    def set_task_factory(self, factory: Any) -> None:
-        """Use `factory(loop, coroutine)` for tasks from now on."""
-        self._task_factory = factory
-
-    def get_task_factory(self) -> Any:
-        """Return what `set_task_factory` was given."""
-        return self._task_factory
-
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        """Run a function in a worker thread, line by line under control (see `threads`)."""
-        from .threads import run_controlled
-
-        return self.create_task(run_controlled(func, args))
 
     def wait_until(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
         """Return a future that is done as soon as `condition()` holds after a step."""
@@ -202,57 +103,6 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             else:
                 left.append((condition, future))
         self._conditions = left
-
-    def get_debug(self) -> bool:
-        """Return False: asyncio's debug mode measures real time."""
-        return False
-
-    def set_debug(self, enabled: bool) -> None:
-        """Do nothing; see `get_debug`."""
-
-    def is_running(self) -> bool:
-        """Return True while a run is under way, which is the only time anybody can ask."""
-        return not self._closed
-
-    def is_closed(self) -> bool:
-        """Tell whether the loop was closed."""
-        return self._closed
-
-    def close(self) -> None:
-        """Forget everything."""
-        self.reset()
-        self._closed = True
-
-    def stop(self) -> None:
-        """Refuse: the search decides when a run ends."""
-        raise RuntimeError("loop.stop() cannot be called in code that is explored")
-
-    async def shutdown_asyncgens(self) -> None:
-        """Do nothing: generators are finished at the end of each run."""
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Do nothing: there is no executor."""
-
-    def set_exception_handler(self, handler: Any) -> None:
-        """Keep the handler; it is called as asyncio would."""
-        self._exception_handler = handler
-
-    def get_exception_handler(self) -> Any:
-        """Return the handler."""
-        return self._exception_handler
-
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Stay silent: a failing task shows in the responses or in the state."""
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Pass a problem that asyncio noticed to the handler, if one was set."""
-        if self._exception_handler is not None:
-            self._exception_handler(self, context)
-
-    def _timer_handle_cancelled(self, handle: Any) -> None:
-        """Do nothing; a cancelled timer is dropped when it comes up."""
-
-    # Running.
 
     def spawn(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Add a request; its first step is a choice."""
@@ -275,10 +125,9 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         task = self.create_task(coroutine)
         budget = 100 * self.max_steps
         while not task.done():
-            if not self._run_everything_ready():
-                if not self._fire_next_timer():
-                    self._forget(task)
-                    raise Deadlock("the code around the requests (startup, reset, check) waits for ever")
+            if not self._run_everything_ready() and not self._fire_next_timer():
+                self._forget(task)
+                raise Deadlock("the code around the requests (startup, reset, check) waits for ever")
             budget -= 1
             if budget < 0:
                 self._forget(task)
@@ -312,7 +161,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self._touched.clear()
         for _ in range(20):
             # A task that is cancelled before its first step leaves a coroutine behind that was never awaited.
-            if not any(not task.done() and _is_unstarted(task) for task in self.tasks):
+            if not any(not task.done() and is_unstarted(task) for task in self.tasks):
                 break
             self._run_everything_ready()
         for _ in range(3):
@@ -363,15 +212,6 @@ class ControlledLoop(asyncio.AbstractEventLoop):
                 self._run(handle)
         return bool(batch)
 
-    def _run(self, handle: Handle) -> None:
-        try:
-            handle.context.run(handle.callback, *handle.args)  # type: ignore[union-attr]
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self.callback_errors.append(error)
-            self.call_exception_handler({"message": "exception in callback", "exception": error})
-
     def _drive(self, chooser: Chooser) -> None:
         ready = self._ready
         while True:
@@ -410,7 +250,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     _symmetry: tuple[tuple[str, ...], ...] = ()
 
     def set_symmetry(self, classes: Sequence[Sequence[str]]) -> None:
-        """Name requests that are identical: of those not started yet, only the first may start (see `symmetry`)."""
+        """Name identical requests: of those not started yet, only the first may start (see `symmetry`)."""
         self._symmetry = tuple(tuple(names) for names in classes)
 
     def _first_of_equals(self, options: list[str]) -> list[str]:
@@ -425,7 +265,8 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self.steps += 1
         if self.steps > self.max_steps:
             raise Livelock(
-                f"the requests still run after {self.max_steps:,} steps in a fair order: {self._describe_blocked()}"
+                f"the requests still run after {self.max_steps:,} steps in a fair order: "
+                f"{self._describe_blocked()}"
             )
 
     def _drain(self) -> None:
@@ -438,7 +279,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
                 continue
             callback = handle.callback
             task = getattr(callback, "__self__", None)
-            if isinstance(task, asyncio.Task) and _is_task_step(callback):
+            if isinstance(task, asyncio.Task) and is_task_step(callback):
                 name = self._names.get(task)
                 if name is not None and name in self._unstarted:
                     self._ready[name] = (task, handle)
@@ -468,41 +309,14 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         return name
 
     def _run_a_quiet_task(self) -> bool:
-        """Let one task in framework code run on, if no user code of its request waits to be separated from it."""
+        """Let one task in framework code run on, if nothing of its request waits to be separated from it."""
         for index, (task, handle, request) in enumerate(self._quiet):
             if not self._touched.get(request):
                 del self._quiet[index]
-                self._touched[request] = self._run_watching_for_user_code(task, handle)
+                self._touched[request] = ran_user_code(task, functools.partial(self._run, handle))
                 self._count_step()
                 return True
         return False
-
-    def _run_watching_for_user_code(self, task: asyncio.Task[Any], handle: Handle) -> bool:
-        """Run one step that starts in framework code; tell whether any user code ran in it."""
-        previous = sys.getprofile()
-        if previous is not None:  # somebody else watches: assume the worse case
-            self._run(handle)
-            return True
-        before = frames.await_chain(task.get_coro())
-        standing = {id(frame) for frame in before}
-        entered = False
-
-        def watch(frame: Any, event: str, arg: Any) -> None:
-            nonlocal entered
-            if (
-                event == "call"
-                and not entered
-                and id(frame) not in standing
-                and frames.kind_of_frame(frame) == frames.USER
-            ):
-                entered = True
-
-        sys.setprofile(watch)
-        try:
-            self._run(handle)
-        finally:
-            sys.setprofile(None)
-        return entered or _user_frames_moved(before, frames.await_chain(task.get_coro()))
 
     def _requests_left(self) -> bool:
         return not all(task.done() for task in self.roots.values())
@@ -515,7 +329,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         return self._tail_steps > _MAX_TAIL_STEPS
 
     def _children_left(self, runnable: bool) -> bool:
-        """Tell whether work that requests left behind can still run: ready now, or at a timer that belongs to it."""
+        """Tell whether work that requests left behind can still run, now or at a timer of theirs."""
         if runnable:
             return True
         return any(
@@ -564,17 +378,17 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self.on_step(step, None, lambda: self._change_environment(step))
 
     def _take_quiet(self, step: str, task: asyncio.Task[Any], handle: Handle, request: str) -> None:
-        ran_user_code = False
+        is_visible = False
 
         def run() -> None:
-            nonlocal ran_user_code
-            ran_user_code = self._run_watching_for_user_code(task, handle)
+            nonlocal is_visible
+            is_visible = ran_user_code(task, functools.partial(self._run, handle))
 
         if self.on_step is None:
             run()
         else:
             self.on_step(step, task, run)
-        if not ran_user_code:
+        if not is_visible:
             # The request stays touched: this choice is forgotten, so it separates nothing.
             self._chooser.step_was_invisible()
 
@@ -590,30 +404,8 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self._cancellable.remove(name)
             self.roots[name].cancel()
 
-    def advance(self, seconds: float) -> None:
-        """Move the clock; timers that are due become callbacks."""
-        self.now_s += seconds
-        self._fire_due()
-
-    def _fire_next_timer(self) -> bool:
-        """Move the clock to the next timer that was not cancelled; tell whether there was one."""
-        timers = self._timers
-        while timers and timers[0][2].is_cancelled:
-            heapq.heappop(timers)
-        if not timers:
-            return False
-        self.now_s = max(self.now_s, timers[0][0])
-        self._fire_due()
-        return True
-
-    def _fire_due(self) -> None:
-        while self._timers and self._timers[0][0] <= self.now_s:
-            handle = heapq.heappop(self._timers)[2]
-            if not handle.is_cancelled:
-                self._incoming.append(handle)
-
     def place_of(self, step: str) -> object:
-        """Return where an actor that is ready to run stands: the code and the instruction of its user frame."""
+        """Return where a ready actor stands: the code and the instruction of its user frame."""
         entry = self._ready.get(step)
         if entry is None or not isinstance(entry[0], asyncio.Task):
             return step
@@ -628,89 +420,3 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             f"{name} at «{frames.position(task)}»" for name, task in self.roots.items() if not task.done()
         ]
         return "; ".join(waiting)
-
-
-def _user_frames_moved(before: list[Any], after: list[Any]) -> bool:
-    """Tell whether a user frame that was waiting in the chain ran on: it no longer awaits the same inner frame."""
-    for index, frame in enumerate(before):
-        if frame is not None and frames.kind_of_file(frame.f_code.co_filename) == frames.USER:
-            pair = before[index : index + 2]
-            if len(pair) < 2 or not _same_frames(pair, after[index : index + 2]):
-                return True
-    return False
-
-
-def _same_frames(left: list[Any], right: list[Any]) -> bool:
-    return len(left) == len(right) and all(one is other for one, other in zip(left, right, strict=True))
-
-
-def _is_task_step(callback: Any) -> bool:
-    name = getattr(callback, "__name__", None)
-    return name is None or name in _TASK_STEP_NAMES
-
-
-def _is_unstarted(task: asyncio.Task[Any]) -> bool:
-    coroutine = task.get_coro()
-    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
-
-
-def letters(number: int) -> str:
-    """Return a, b, ... z, aa, ab, ... for 0, 1, ..."""
-    text = ""
-    number += 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        text = chr(97 + rest) + text
-    return text
-
-
-_TASK_STEP_NAMES = frozenset(
-    {"task_wakeup", "__wakeup", "__step", "_Task__wakeup", "_Task__step", "TaskWakeupMethWrapper"}
-)
-
-_IO_METHODS = (
-    "add_reader", "add_writer", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe",
-    "create_connection", "create_datagram_endpoint", "create_server", "create_unix_connection",
-    "create_unix_server", "getaddrinfo", "getnameinfo", "sendfile", "sock_accept", "sock_connect", "sock_recv",
-    "sock_recv_into", "sock_recvfrom", "sock_sendall", "sock_sendfile", "sock_sendto", "start_tls",
-    "subprocess_exec", "subprocess_shell",
-)  # fmt: skip
-
-
-def _refuse_io(name: str) -> Callable[..., Any]:
-    def refuse(self: ControlledLoop, *args: Any, **options: Any) -> Any:
-        self.ungated.append(f"loop.{name}()")
-        raise UngatedIO(
-            f"the code under exploration called loop.{name}(): real I/O is not under the explorer's control here. "
-            f"Pass gate=SQLAlchemyGate(engine), AsyncpgGate() or RedisGate(), or replace it with a stub."
-        )
-
-    refuse.__name__ = name
-    return refuse
-
-
-for _method in _IO_METHODS:
-    setattr(ControlledLoop, _method, _refuse_io(_method))
-
-
-class entered:
-    """Make a controlled loop the running one, also inside a running loop (a notebook, an async test)."""
-
-    def __init__(self, loop: ControlledLoop) -> None:
-        self._loop = loop
-
-    def __enter__(self) -> None:
-        self._outer = events._get_running_loop()
-        self._hooks = sys.get_asyncgen_hooks()
-        events._set_running_loop(self._loop)
-        sys.set_asyncgen_hooks(firstiter=self._loop.generators.add, finalizer=self._finish_generator)
-
-    def __exit__(self, *exc_info: object) -> None:
-        sys.set_asyncgen_hooks(*self._hooks)
-        events._set_running_loop(self._outer)
-
-    def _finish_generator(self, generator: Any) -> None:
-        # Only those of this run: left-overs of an earlier one must not act in a later one.
-        if generator in self._loop.generators:
-            self._loop.generators.discard(generator)
-            self._loop.create_task(generator.aclose())

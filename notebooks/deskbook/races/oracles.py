@@ -53,7 +53,7 @@ class OneAfterTheOther(Follow):
 
 
 class Job(NamedTuple):
-    """One sequential run to make: how to choose, what to do with its result, which requests in which order."""
+    """One sequential run to make: how to choose, what to do with its result, and the order."""
 
     chooser: OneAfterTheOther
     judge: Callable[[RunResult], None]

@@ -68,7 +68,7 @@ class Overlap:
             return "the requests never wait, so nothing can overlap"
         waiting = [stop for stop in self.stops if not stop.finished]
         if not waiting:
-            return f"the requests can overlap: each finished at all {len(self.stops)} places where the other stood still"
+            return f"the requests can overlap: each finished at all {len(self.stops)} places of the other one"
         lines = [f"the requests cannot overlap at {len(waiting)} of {len(self.stops)} places:"]
         lines.extend(
             f"  while {stop.held} stands at «{stop.at}», {stop.other} waits at «{stop.waits_at}»"
@@ -84,7 +84,7 @@ class Overlap:
 
 
 class _HoldAt(Follow):
-    """Runs one request for some steps, holds it, runs the other as far as it goes, then lets everything go."""
+    """Runs one request for some steps, holds it, runs the other as far as it goes, then lets go."""
 
     __slots__ = ("at", "finished", "held", "other", "places", "waits_at")
 

@@ -58,7 +58,8 @@ class _Canvas:
     def text(self, x: float, y: float, content: str, style: str = "", *, whole: str = "") -> None:
         tooltip = f"<title>{html.escape(whole)}</title>" if whole and whole != content else ""
         self.parts.append(
-            f'<text x="{x:g}" y="{y:g}" xml:space="preserve"{_class(style)}>{tooltip}{html.escape(content)}</text>'
+            f'<text x="{x:g}" y="{y:g}" xml:space="preserve"{_class(style)}>{tooltip}'
+            f"{html.escape(content)}</text>"
         )
 
     def add(self, element: str) -> None:
@@ -129,7 +130,8 @@ def _draw_step(canvas: _Canvas, step: Step, lane: int) -> None:
     height = len(rows) * LINE_HEIGHT + 2 * PADDING
     colour = lane % len(LANE_COLOURS)
     canvas.add(
-        f'<rect x="{x + 3}" y="{canvas.y}" width="{LANE_WIDTH - 8}" height="{height - 3}" rx="5" class="lane{colour}"/>'
+        f'<rect x="{x + 3}" y="{canvas.y}" width="{LANE_WIDTH - 8}" height="{height - 3}" rx="5" '
+        f'class="lane{colour}"/>'
     )
     canvas.text(6, canvas.y + PADDING + 10, str(step.number), "dim")
     for index, (row, style) in enumerate(rows):

@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from . import asgi
+from .base_loop import EPOCH_S, entered
 from .errors import Deadlock, Livelock
 from .garbage import NoCollection
-from .lifespan import Lifespan
-from .loop import EPOCH_S, Chooser, ControlledLoop, entered
-from .outcome import Failure, frozen
 from .http_request import Request
+from .lifespan import Lifespan
+from .loop import Chooser, ControlledLoop
+from .outcome import Failure, frozen
 from .schedule import check_names
 from .search import Follow
 from .sources import RememberedSources
@@ -240,7 +241,7 @@ class InProcess:
             yield
 
     def warm_up(self) -> None:
-        """Run once for nothing: imports and caches that fill on first use would make the first run another one."""
+        """Run once for nothing: imports and caches that fill on first use make a first run another one."""
         self.run(Follow(), lambda result: None)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ SPIN_LIMIT = 10
 
 
 def cost_of(step: str, options: Sequence[str], last: str | None) -> int:
-    """Return what a step adds to the cost of a schedule: 1 for a preemption, a cancellation or an early tick."""
+    """Return what a step adds to the cost of a schedule: 1 for a preemption, a cancel or an early tick."""
     if step[0] == "c" and is_environment(step):
         if step == "clock":
             return int(any(not is_environment(option) for option in options))
@@ -65,10 +65,27 @@ class Follow:
     it spins longer are not tried (fair scheduling, as in CHESS section 4).
     """
 
-    __slots__ = ("_expected", "_last", "_places", "_prefix", "_prunes", "_reduces", "_stretch", "branches", "cost", "steps", "was_cut")
+    __slots__ = (
+        "_expected",
+        "_last",
+        "_places",
+        "_prefix",
+        "_prunes",
+        "_reduces",
+        "_stretch",
+        "branches",
+        "cost",
+        "steps",
+        "was_cut",
+    )
 
     def __init__(
-        self, prefix: Sequence[str] = (), *, prunes: bool = False, reduce: bool = True, expected: Sequence[str] = ()
+        self,
+        prefix: Sequence[str] = (),
+        *,
+        prunes: bool = False,
+        reduce: bool = True,
+        expected: Sequence[str] = (),
     ) -> None:
         self._prefix = prefix
         self._reduces = reduce
@@ -91,8 +108,8 @@ class Follow:
             as_before = index + 1 < len(self._prefix) or not self._expected or self._same(options)
             if step not in options or not as_before:
                 raise Diverged(
-                    f"step {index + 1} of the schedule is {step!r}, but only {', '.join(options)} can run: the code did "
-                    f"something else than in the run before (real I/O, random numbers, the time, a global left over?)"
+                    f"step {index + 1} of the schedule is {step!r}, but only {', '.join(options)} can run: "
+                    f"the code did something else than before (real I/O, random numbers, the time, a global?)"
                 )
         else:
             step = last if last in options else _same_request(last, options)  # type: ignore[assignment]
@@ -155,7 +172,7 @@ class Follow:
 
 
 def _same_request(last: str | None, options: Sequence[str]) -> str:
-    """Return the option to go on with when the last actor cannot: another task of its request, if there is one."""
+    """Return the option to go on with when the last actor cannot: best another task of its request."""
     if last is not None and len(options) > 1:
         request = last.partition(".")[0]
         for option in options:

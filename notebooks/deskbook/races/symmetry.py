@@ -21,8 +21,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .outcome import frozen
 from .http_request import Request
+from .outcome import frozen
 
 
 def groups_of_twins(requests: Mapping[str, Any], distinct: Sequence[str] = ()) -> tuple[tuple[str, ...], ...]:

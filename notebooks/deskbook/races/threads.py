@@ -129,8 +129,8 @@ class ControlledCall:
         worker.go.release()
         if not worker.back.acquire(timeout=STUCK_AFTER_S):
             raise Diverged(
-                f"a thread did not come back from «{self.label}»: it waits for something that the explorer does not "
-                f"control. Make locks, events and queues inside make_app."
+                f"a thread did not come back from «{self.label}»: it waits for something out of control. "
+                f"Make locks, events and queues inside make_app."
             )
         if self.finished:
             _Worker._idle.append(worker)
@@ -215,7 +215,7 @@ class ControlledCall:
         return self._trace_line
 
     def _wait_for_plain_locks(self, frame: types.FrameType) -> None:
-        """Before a line that takes a lock made outside the explorer: wait, under control, until it is free."""
+        """Before a line that takes a lock made outside: wait, under control, until it is free."""
         if frame.f_lasti != _first_instruction(frame.f_code, frame.f_lineno):
             return  # the end of a `with` block reports the line of its head once more
         for expression in _locks_taken(frame.f_code, frame.f_lineno):
@@ -273,7 +273,7 @@ _LOCAL_INSTRUCTIONS = re.compile(
 
 @functools.lru_cache(maxsize=4096)
 def _is_local(code: types.CodeType, line: int) -> bool:
-    """Tell whether a line cannot be noticed by others nor notice them, such as `return {}`: no choice before it."""
+    """Tell whether others cannot notice a line nor it them, such as `return {}`: no choice before it."""
     names = [i.opname for i in dis.get_instructions(code) if i.positions and i.positions.lineno == line]
     return all(_LOCAL_INSTRUCTIONS.fullmatch(name) for name in names)
 
@@ -283,7 +283,7 @@ _STORES = {"STORE_ATTR": "LOAD_ATTR", "STORE_GLOBAL": "LOAD_GLOBAL", "STORE_DERE
 
 @functools.lru_cache(maxsize=4096)
 def _split_stores(code: types.CodeType) -> frozenset[int]:
-    """Return the offsets of stores whose line loads the same name first: read, change and write in one line."""
+    """Return the offsets of stores whose line loads the same name first, as `n += 1` does."""
     offsets = set()
     loaded: set[tuple[str, Any]] = set()
     line = None
@@ -316,7 +316,7 @@ async def run_controlled(function: Callable[..., Any], args: tuple[Any, ...]) ->
         await framework_pause()  # a result comes back through the loop, and others may run before it is used
     except asyncio.CancelledError:
         if loop.exploring:
-            loop.create_task(_drive_call(call, loop))
+            loop.left_behind = loop.create_task(_drive_call(call, loop))
         else:
             call.abandon()
         raise
@@ -450,14 +450,14 @@ def _is_controlled_loop_running() -> bool:
 
 
 def _belongs_to_a_thread(frame: types.FrameType | None) -> bool:
-    """Tell whether a lock is made for a `threading.Thread` that the service starts itself: out of our control."""
+    """Tell whether a lock is made for a `threading.Thread` of the service's own: out of our control."""
     for _ in range(6):
         if frame is None:
             return False
         if frame.f_code in _THREAD_CODE:
-            loop = asyncio._get_running_loop()
-            if _is_controlled_loop_running() and isinstance(getattr(loop, "ungated", None), list):
-                loop.ungated.append("a thread of its own")  # type: ignore[attr-defined]
+            loop: Any = asyncio._get_running_loop()
+            if _is_controlled_loop_running():
+                loop.ungated.append("a thread of its own")
             return True
         frame = frame.f_back
     return False
@@ -474,8 +474,8 @@ class ControlledThreads:
     def __enter__(self) -> ControlledThreads:
         self._saved = {name: getattr(threading, name) for name in ("Lock", "RLock", "_allocate_lock")}
         self._owner = threading.get_ident()
-        threading.Lock = self._make(ControlledLock, "Lock")  # type: ignore[misc, assignment]
-        threading.RLock = self._make(ControlledRLock, "RLock")  # type: ignore[misc, assignment]
+        threading.Lock = self._make(ControlledLock, "Lock")  # type: ignore[assignment]
+        threading.RLock = self._make(ControlledRLock, "RLock")  # type: ignore[assignment]
         threading._allocate_lock = self._make(ControlledLock, "_allocate_lock")  # type: ignore[attr-defined]
         self._backend: Any = None
         if "anyio" in sys.modules:

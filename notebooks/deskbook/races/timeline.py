@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,7 @@ class Timeline:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """Return observed state as dotted names with short values: {"accounts": {"a": 1}} gives {"accounts.a": "1"}."""
+    """Return observed state under dotted names: {"accounts": {"a": 1}} gives {"accounts.a": "1"}."""
     if isinstance(value, Mapping):
         result: dict[str, str] = {}
         for key, item in value.items():
@@ -305,4 +306,4 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 def switches(steps: Sequence[str]) -> int:
     """Count the changes from one request to another."""
     actors = [step for step in steps if not is_environment(step)]
-    return sum(one != other for one, other in zip(actors, actors[1:], strict=False))
+    return sum(one != other for one, other in itertools.pairwise(actors))

@@ -1,8 +1,8 @@
 """Who waits for whom: locks and their holders, for the report of a deadlock.
 
 An `asyncio.Lock` does not know its owner. While a deadlock is replayed, the tracer sees every `acquire` that
-returns True and every `release`, and so knows which request took which lock on which line. The cycle is reported
-instead of a victim, because which victim a server or a timeout picks may depend on timing.
+returns True and every `release`, and so knows which request took which lock on which line. The cycle is
+reported instead of a victim, because which victim a server or a timeout picks may depend on timing.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ..report import Counterexample, Report
 from ..sampling import Priorities
 from ..scenario import RunResult, Scenario, crash, first_line
 from ..schedule import render
-from ..search import Follow, Lenient
+from ..search import Follow, Lenient, Prefix
 from ..timeline import Step, Timeline, flat
 from .base import Gate
 from .runner import GatedRunner
@@ -39,6 +39,10 @@ async def explore_gated(scenario: Scenario, options: Options, gate: Gate) -> Rep
         return await search.run()
     finally:
         gate.remove()
+
+
+def _follow(prefix: Prefix) -> Follow:
+    return Follow(prefix.steps, expected=prefix.options)
 
 
 class RoundRobin(Follow):
@@ -238,7 +242,7 @@ class GatedSearch(Search):
         return self._real.server_chose
 
     def clock_was_held_back(self) -> bool:
-        """Return False: against real servers the clock is the real one, and the level of the report says so."""
+        """Return False: against real servers the clock is the real one."""
         return False
 
 

@@ -145,7 +145,7 @@ class SQLAlchemyGate(AsyncpgGate):
         driver = f"{engine.dialect.name}+{engine.dialect.driver}"
         if driver != "postgresql+asyncpg":
             raise ValueError(
-                f"SQLAlchemyGate explores postgresql+asyncpg, this engine is {driver}: another driver has no seam to "
-                f"stop at, and what is not stopped would be a race that is not seen"
+                f"SQLAlchemyGate explores postgresql+asyncpg, this engine is {driver}: another driver has no seam "
+                f"to stop at, and what is not stopped would be a race that is not seen"
             )
         super().__init__(engine.url.render_as_string(hide_password=False))
