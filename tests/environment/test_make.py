@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from deskbook.environment import make
-from deskbook.environment.failures import explain
+from deskbook.environment.failures import explain, is_worth_another_try
 
 CHECKOUT = Path(__file__).parents[2]
 TOOLS = ("make", "sh", "grep", "sed")
@@ -129,3 +129,16 @@ def test_an_environment_is_current_until_what_it_was_made_from_changes(bare_mach
 )
 def test_the_installers_words_become_one_sentence(output, sentence):
     assert sentence in explain(output, ".venv.log")
+
+
+@pytest.mark.parametrize(
+    ("output", "worth"),
+    [
+        ("error: Failed to fetch https\n  dns error", True),  # uv reads no pip.conf, so pip may get through
+        ("ERROR: Could not find a version\nERROR: No matching distribution found for uv==0.13.9", True),
+        ("Failed to establish a new connection\nERROR: No matching distribution found for uv==0.13.9", False),
+        ("OSError: [Errno 28] No space left on device", False),
+    ],
+)
+def test_pip_is_tried_only_where_it_may_do_better(output, worth):
+    assert is_worth_another_try(output) is worth

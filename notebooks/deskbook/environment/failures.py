@@ -21,6 +21,17 @@ _DISK_FULL = ("no space left", "os error 28", "errno 28", "disk quota exceeded")
 _BAD_HASH = ("hash mismatch", "do not match the hashes")
 
 
+def is_worth_another_try(output: str) -> bool:
+    """Say whether another installer may succeed: not where the disk is full or pip met no index either.
+
+    uv may fail to reach an index that pip reaches, since it knows no pip.conf; so only pip's own word counts.
+    """
+    text = output.lower()
+    if any(sign in text for sign in _DISK_FULL):
+        return False
+    return not ("no matching distribution found for uv" in text and any(sign in text for sign in _NO_NETWORK))
+
+
 def explain(output: str, log_name: str) -> str:
     """Return what happened and what to do next.
 

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .failures import explain
+from .failures import explain, is_worth_another_try
 from .lockfile import read_pins
 
 #: Measured: 0.9 GB installed with byte code, plus the installer's cache.
@@ -141,6 +141,8 @@ def _build(venv: Path, checkout: Path) -> None:
     _run([_base_python(), "-m", "venv", str(venv)], checkout)
     locked = ["--require-hashes", "-r", str(checkout / "requirements.lock")]
     if not (_install_uv(venv, checkout) and _try([*_uv(venv), "--compile-bytecode", *locked], checkout)):
+        if not is_worth_another_try(_last_output(checkout)):
+            raise CannotMakeEnvironment(explain(_last_output(checkout), LOG_NAME))
         _say("uv cannot install here; trying pip (about a minute) ...")
         _run([*_pip(venv), *locked], checkout)
     _install_project(venv, checkout)
@@ -183,8 +185,13 @@ def _uv(venv: Path) -> list[str]:
 
 def _run(command: list[str], checkout: Path) -> None:
     if not _try(command, checkout):
-        log = (checkout / LOG_NAME).read_text(errors="replace")
-        raise CannotMakeEnvironment(explain(log[log.rfind("\n$ ") :], LOG_NAME))
+        raise CannotMakeEnvironment(explain(_last_output(checkout), LOG_NAME))
+
+
+def _last_output(checkout: Path) -> str:
+    """What the last installer printed."""
+    log = (checkout / LOG_NAME).read_text(errors="replace")
+    return log[log.rfind("\n$ ") :]
 
 
 def _try(command: list[str], checkout: Path) -> bool:
