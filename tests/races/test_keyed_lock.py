@@ -129,7 +129,7 @@ class OrderOfTheCaller(KeyedLock[str]):
 @pytest.mark.parametrize(
     ("twin", "requests", "rule", "kind"),
     [
-        (DropsItWhenUnlocked, dict.fromkeys("ABC", withdraw), two_of_alice, "invariant"),
+        (DropsItWhenUnlocked, dict.fromkeys("ABC", withdraw), two_of_alice, "deadlock"),
         (
             OrderOfTheCaller,
             OPPOSITE | {"C": visit("alice"), "D": visit("bob")},
