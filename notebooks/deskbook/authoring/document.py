@@ -179,5 +179,5 @@ class Document:
 
     @property
     def is_exercise(self) -> bool:
-        """Say whether this is the page of an exercise; `deskbook exercise verify` checks what is special there."""
+        """Say whether this is the page of an exercise; `deskbook exercise verify` checks the rest of it."""
         return self.path.name == EXERCISE_PAGE
