@@ -47,7 +47,12 @@ class Teller:
         self._write: Callable[[int, memoryview], int] = os.write
         self._encode = json.JSONEncoder().encode
         # A fork of the answer would else go on and tell its own story.
-        os.register_at_fork(after_in_child=lambda: os.close(descriptor))
+        os.register_at_fork(after_in_child=self._fall_silent)
+
+    def _fall_silent(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
     def __call__(self, news: dict[str, Any]) -> None:
         """Write one line, whole."""

@@ -86,9 +86,15 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def close(self) -> None:
-        """End the process; a check that still runs ends with it."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the process; a check that still runs ends with it.
+
+        Args:
+            wait: False in a forked copy of the process that started the worker, which may only let go of it.
+        """
         self._socket.close()
+        if not wait:
+            return
         try:
             self._process.wait(2.0)
         except subprocess.TimeoutExpired:
@@ -111,7 +117,9 @@ class Client:
             self._running()
 
     def _running(self) -> Worker:
-        if self._worker is None or not self._worker.is_alive() or self._owner != os.getpid():
+        if self._worker is not None and (self._owner != os.getpid() or not self._worker.is_alive()):
+            self._discard()
+        if self._worker is None:
             self._worker = Worker()
             self._owner = os.getpid()
         return self._worker
@@ -155,7 +163,7 @@ class Client:
 
     def _discard(self) -> None:
         if self._worker is not None:
-            self._worker.close()
+            self._worker.close(wait=self._owner == os.getpid())
             self._worker = None
 
     def close(self) -> None:

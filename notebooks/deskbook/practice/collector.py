@@ -66,7 +66,7 @@ class Collector:
             pyfuncitem.obj = lambda **arguments: asyncio.run(test(**arguments))
         try:
             return (yield)
-        except (SystemExit, KeyboardInterrupt, OutcomeException) as error:
+        except (SystemExit, KeyboardInterrupt, OutcomeException, pytest.exit.Exception) as error:
             ended = AnswerEndedError(f"{type(error).__name__} ended the program")
             raise ended.with_traceback(error.__traceback__) from None
 
@@ -82,6 +82,10 @@ class Collector:
         elif report.when == "call":
             self._tell({"test": name, "outcome": "passed"})
         return report
+
+    def pytest_internalerror(self) -> bool:
+        """Keep pytest from printing its own traceback: the worker sees that the run did not end."""
+        return True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Tell that `checks.py` itself is broken, which is no fault of the answer."""

@@ -81,7 +81,7 @@ def _error(page: Page, verdict: Verdict) -> None:
 
 
 def _too_slow(page: Page, verdict: Verdict) -> None:
-    page.say(f"Stopped after {verdict.exercise.limit_s:g} seconds.")
+    page.say(f"Stopped: an answer gets {verdict.exercise.limit_s:g} s.")
     if verdict.failing:
         page.say(verdict.exercise.sentence(verdict.failing), "It was busy with this")
     if verdict.lines:

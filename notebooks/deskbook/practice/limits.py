@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 #: Memory that an answer may take beyond what the worker has, in bytes.
-MEMORY_BYTES = 768 << 20
+MEMORY_BYTES = 512 << 20
 
 #: Address space beyond the worker's; threads reserve much that they never touch.
 ADDRESS_SPACE_BYTES = 3 << 30

@@ -8,6 +8,7 @@ reader meets one labelled region.
 from __future__ import annotations
 
 import html
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -92,10 +93,17 @@ class Page:
 
 
 def _wrapped(line: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        line, _WIDTH, initial_indent=indent, subsequent_indent=indent + ("  " if indent else ""),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+    """Break a line at spaces, but not inside of backticks: a command is copied whole."""
+    kept = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", "\0"), line)
+    further = indent + "  " if indent else ""
+    wrap = textwrap.TextWrapper(
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [part.replace("\0", " ") for part in wrap.wrap(kept)]
 
 
 def _inline(text: str) -> str:

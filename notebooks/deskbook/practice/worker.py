@@ -38,6 +38,9 @@ START_LIMIT_S = 20.0
 #: The longest that a busy machine can add to the time of a check, in seconds.
 LONGEST_GRACE_S = 12.0
 
+#: Processor time after which a check gets no such grace, as a share of its limit.
+SHARE_OF_LIMIT = 0.4
+
 _POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -96,7 +99,8 @@ class Check:
     def _deadline(self) -> float:
         if not self.is_ready:
             return self.started + START_LIMIT_S
-        return self.started + self.limit_s + min(LONGEST_GRACE_S, _time_without_cpu_s(self.pid))
+        end = self.started + self.limit_s
+        return end if time.monotonic() < end else end + _grace_s(self.pid, self.limit_s)
 
     def _is_over(self) -> bool:
         if self.status is None:
@@ -164,15 +168,19 @@ def _read(pipe: int) -> bytes:
         return b""
 
 
-def _time_without_cpu_s(pid: int) -> float:
-    """Return how long a process was ready and got no processor: on a busy machine that is not its fault.
+def _grace_s(pid: int, limit_s: float) -> float:
+    """Return what a busy machine has taken from a process: time in which it was ready and got no processor.
 
-    Linux only: proc(5), /proc/pid/schedstat.
+    A process that had its share of processor time has had its chance: an endless loop gets nothing.
+    Linux only: proc(5), /proc/pid/schedstat and /proc/pid/stat.
     """
     try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        waited_s = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError, IndexError):
         return 0.0
+    used_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return min(LONGEST_GRACE_S, waited_s) if used_s < SHARE_OF_LIMIT * limit_s else 0.0
 
 
 def _end_orphans() -> None:
