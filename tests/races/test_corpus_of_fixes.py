@@ -1,4 +1,4 @@
-"""Wrong fixes are rejected, right ones accepted: the truth of each case was written down before it was explored."""
+"""Wrong fixes are rejected, right ones accepted; each truth was written down before it was explored."""
 
 import importlib.util
 import sys

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import asyncpg
 import pytest
@@ -155,7 +156,7 @@ def purse_app(engine, fix):
             yield opened
 
     @app.post("/withdraw")
-    async def withdraw(amount: int, session: AsyncSession = Depends(session)):
+    async def withdraw(amount: int, session: Annotated[AsyncSession, Depends(session)]):
         if fix == "atomic":
             statement = update(Purse).where(Purse.id == 1, Purse.balance >= amount)
             done = await session.execute(statement.values(balance=Purse.balance - amount))

@@ -62,7 +62,9 @@ TESTS = """
 
 def run(folder, *command):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def write(folder, name, text):
@@ -70,7 +72,8 @@ def write(folder, name, text):
 
 
 def pytest_in(folder, *options):
-    return run(folder, sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", *options)
+    quiet = ("-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    return run(folder, sys.executable, "-m", "pytest", *quiet, *options)
 
 
 def test_the_fixture_shows_the_timeline_and_replays(tmp_path):
@@ -111,7 +114,8 @@ def test_the_command_writes_a_picture_and_a_test_that_fails_until_the_race_is_fi
     assert "not serializable" in found.stdout
     assert (tmp_path / "race.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "1 failed" in pytest_in(tmp_path, "test_race.py").stdout
-    with_rule = explore_command(tmp_path, "service:create_app", "A.http", "B.http", "--invariant", "service:check")
+    rule = ("--invariant", "service:check")
+    with_rule = explore_command(tmp_path, "service:create_app", "A.http", "B.http", *rule)
     assert "invariant: the balance is 40" in with_rule.stdout
     assert "2 failed" in pytest_in(tmp_path, "test_race.py").stdout
     write(tmp_path, "service.py", SERVICE.replace("await asyncio.sleep(0)", "pass"))

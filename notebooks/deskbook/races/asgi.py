@@ -115,10 +115,13 @@ class Exchange:
                 return True
         frame = sys._getframe(2)
         while frame is not None:
-            sender = frame.f_locals.get("self") if frame.f_code.co_name == "__call__" else None
-            if sender is not None and getattr(sender, "background", None) is not None:
-                return True
-            if frame.f_code.co_name == "_drive":
+            code = frame.f_code
+            # `f_locals` is costly, so it is asked of the frames alone that send a response.
+            if code.co_name == "__call__" and code.co_filename.endswith("responses.py"):
+                sender = frame.f_locals.get("self")
+                if getattr(sender, "background", None) is not None:
+                    return True
+            elif code.co_name == "_drive":
                 return False
             frame = frame.f_back  # type: ignore[assignment]
         return False

@@ -1,8 +1,8 @@
 """An event loop in plain lists: all that asyncio asks of a loop, with a virtual clock and without I/O.
 
-`asyncio.Task` and everything on top of it need three things of a loop: `call_soon`, `call_at` and `time`. Here they
-fill a queue and a heap; `loop.ControlledLoop` decides in which order they are emptied. A call that would do real I/O
-is refused and remembered, since what it does is outside of the explorer's control.
+`asyncio.Task` and everything on top of it need three things of a loop: `call_soon`, `call_at` and `time`.
+Here they fill a queue and a heap; `loop.ControlledLoop` decides in which order they are emptied. A call that
+would do real I/O is refused and remembered, since what it does is outside of the explorer's control.
 """
 
 from __future__ import annotations
@@ -225,8 +225,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 _IO_METHODS = (
     "add_reader", "add_writer", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe",
     "create_connection", "create_datagram_endpoint", "create_server", "create_unix_connection",
-    "create_unix_server", "getaddrinfo", "getnameinfo", "sendfile", "sock_accept", "sock_connect", "sock_recv",
-    "sock_recv_into", "sock_recvfrom", "sock_sendall", "sock_sendfile", "sock_sendto", "start_tls",
+    "create_unix_server", "getaddrinfo", "getnameinfo", "sendfile", "sock_accept", "sock_connect",
+    "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_sendall", "sock_sendfile", "sock_sendto",
+    "start_tls",
     "subprocess_exec", "subprocess_shell",
 )  # fmt: skip
 

@@ -103,9 +103,9 @@ async def explore(
     if search.needs_unreduced_search:
         return await explore(
             make_app, requests, invariant=invariant, oracle=oracle, observe=observe, reset=reset,
-            preemption_bound=preemption_bound, max_seconds=max_seconds, max_schedules=max_schedules, cancel=cancel,
-            clock=clock, clock_jumps=clock_jumps, send=send, reduce=False, seed=seed, max_steps=max_steps,
-            stop_at_first=stop_at_first, collect_outcomes=collect_outcomes,
+            preemption_bound=preemption_bound, max_seconds=max_seconds, max_schedules=max_schedules,
+            cancel=cancel, clock=clock, clock_jumps=clock_jumps, send=send, reduce=False, seed=seed,
+            max_steps=max_steps, stop_at_first=stop_at_first, collect_outcomes=collect_outcomes,
         )  # fmt: skip
     return report
 
@@ -140,7 +140,15 @@ def replay(
 
     Args:
         schedule: such as "A2 B3 A".
-        make_app, requests, invariant, observe, reset, cancel, clock_jumps, send, max_steps: as in `explore`.
+        make_app: as in `explore`, like all that follow.
+        requests: the same names as in the search.
+        invariant: called at the end of the run.
+        observe: the state to show.
+        reset: puts one application back.
+        cancel: names that the schedule cancels; found in the schedule itself by default.
+        clock_jumps: seconds that the schedule jumps.
+        send: "asgi" or "httpx".
+        max_steps: steps after which the run counts as a livelock.
 
     Returns:
         The run: `.failure`, `.responses`, `.timeline()`.

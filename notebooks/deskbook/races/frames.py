@@ -179,12 +179,15 @@ def kind_of_callback(callback: Any) -> int:
 
 def user_frames_on_stack(frame: types.FrameType | None) -> bool:
     """Tell whether user code is among the callers of `frame` (which is not counted itself)."""
+    kinds = _kinds
     while frame is not None:
-        filename = frame.f_code.co_filename
-        kind = kind_of_file(filename)
+        code = frame.f_code
+        kind = kinds.get(code.co_filename)
+        if kind is None:
+            kind = kind_of_file(code.co_filename)
         if kind == USER:
             return True
-        if kind == PLUMBING and frame.f_code.co_name == "_drive" and filename.startswith(_OWN):
+        if kind == PLUMBING and code.co_name == "_drive":
             return False  # the explorer's own loop: the task starts above it
         frame = frame.f_back
     return False

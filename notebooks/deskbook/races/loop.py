@@ -1,5 +1,4 @@
-"""The controlled event loop: it runs real asyncio tasks, one step at a time, in the order that a search
-chooses.
+"""The controlled event loop: it runs real asyncio tasks, one chosen step at a time.
 
 The idea is that of CHESS (OSDI 2008), loom (Rust) and shuttle (Rust): take the scheduler away from the
 runtime and every run becomes a function of a list of choices. Here the scheduler is an event loop, so nothing
@@ -40,6 +39,9 @@ REQUEST: contextvars.ContextVar[str | None] = contextvars.ContextVar("deskbook_r
 
 #: Steps that tasks of the application (a queue worker) get after the last request, to finish what it left.
 _MAX_TAIL_STEPS = 100
+
+#: How the names of the application's own tasks begin.
+APP_TASKS = APP + "."
 
 
 class Chooser(Protocol):
@@ -319,11 +321,16 @@ class ControlledLoop(VirtualLoop):
         return False
 
     def _requests_left(self) -> bool:
-        return not all(task.done() for task in self.roots.values())
+        for task in self.roots.values():  # a plain loop: this is asked at most steps  # noqa: SIM110
+            if not task.done():
+                return True
+        return False
 
     def _only_app_work_left(self, options: list[str]) -> bool:
         """Tell whether the requests are done and a task of the application itself goes on and on."""
-        if self._requests_left() or not all(name.startswith(APP + ".") for name in options):
+        if not options[0].startswith(APP_TASKS) or self._requests_left():
+            return False
+        if not all(name.startswith(APP_TASKS) for name in options):
             return False
         self._tail_steps += 1
         return self._tail_steps > _MAX_TAIL_STEPS
@@ -333,7 +340,7 @@ class ControlledLoop(VirtualLoop):
         if runnable:
             return True
         return any(
-            not handle.is_cancelled and handle.context is not None and handle.context.get(REQUEST)
+            not handle.is_cancelled and handle.context is not None and handle.context.get(REQUEST) is not None
             for _, _, handle in self._timers
         )
 

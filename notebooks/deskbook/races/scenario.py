@@ -67,6 +67,7 @@ class Scenario:
         self.invariant = invariant
         self.observe = observe
         self.reset = reset
+        self.reset_takes_app = reset is not None and takes_an_argument(reset)
         self._call = {"asgi": asgi.call_raw, "httpx": asgi.call_httpx}[send]
         self._starters = {name: self._starter(value) for name, value in requests.items()}
 
@@ -154,7 +155,10 @@ class InProcess:
                 f"cancel names {unknown[0]!r}, which is not one of the requests {list(scenario.names)}"
             )
         self.scenario = scenario
-        self.loop = ControlledLoop(max_steps=max_steps, explore_clock=explore_clock)
+        # mypy takes the methods that `base_loop` adds with setattr for missing ones.
+        self.loop = ControlledLoop(  # type: ignore[abstract]
+            max_steps=max_steps, explore_clock=explore_clock
+        )
         self.ungated: set[str] = set()
         self.clock_was_held_back = False
         self.cancellable = tuple(cancellable)
@@ -265,7 +269,7 @@ class InProcess:
         if self._kept is None:
             self._kept = self.call(scenario.make_app)
             self._kept_lifespan = self._start(self._kept)
-        if takes_an_argument(scenario.reset):
+        if scenario.reset_takes_app:
             self.call(scenario.reset, self._kept)
         else:
             self.call(scenario.reset)

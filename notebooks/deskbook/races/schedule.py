@@ -74,7 +74,7 @@ def parse(text: str) -> list[str]:
         match = _TOKEN.fullmatch(word)
         if match is None or (match["step"][-1].isdigit() and not match["step"].startswith(f"{CLOCK}+")):
             raise BadSchedule(
-                f"cannot read {word!r} in the schedule {text!r}: expected words like A, A2, A.a, clock, cancel(A)"
+                f"cannot read {word!r} in the schedule {text!r}: expected A, A2, A.a, clock or cancel(A)"
             )
         steps.extend([match["step"]] * int(match["count"] or 1))
     return steps

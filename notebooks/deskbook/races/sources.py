@@ -18,7 +18,7 @@ class RememberedSources:
 
     def __enter__(self) -> RememberedSources:
         self._original = inspect.getsourcelines
-        inspect.getsourcelines = self._lookup
+        inspect.getsourcelines = self._lookup  # type: ignore[assignment]
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -18,7 +18,7 @@ _TASK_STEP_NAMES = frozenset(
 def ran_user_code(task: asyncio.Task[Any], run: Callable[[], None]) -> bool:
     """Run one step of a task that stands in framework code; tell whether any user code ran in it.
 
-    User code shows in one of two ways: a frame of it is entered, or one that was waiting in the chain goes on.
+    User code shows in one of two ways: a frame of it is entered, or one that waited in the chain goes on.
     """
     if sys.getprofile() is not None:  # somebody else watches: assume the worse case
         run()

@@ -1,5 +1,4 @@
-"""`time.time()`, `time.monotonic()` and `time.sleep()` under the virtual clock, for the exploring thread
-alone.
+"""The module `time` under the virtual clock, for the exploring thread alone.
 
 A cache that stamps its entries with `time.monotonic()` must see the same clock as `asyncio.sleep`, else its
 expiry is never explored and a replay is not the same run. Other threads (a notebook has several) keep the
@@ -47,7 +46,7 @@ class VirtualTime:
         self._random_state = random.getstate()
         time.time = self._time
         time.monotonic = self._monotonic
-        time.sleep = self._sleep
+        time.sleep = self._sleep  # type: ignore[assignment]
         return self
 
     def __exit__(self, *exc_info: object) -> None:

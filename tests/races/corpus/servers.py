@@ -1,4 +1,4 @@
-"""Cases on real PostgreSQL (asyncpg) and Redis. `subject` is a pool or a client; the form is that of memory.py."""
+"""Cases on real PostgreSQL (asyncpg) and Redis, as in memory.py: the subject is a pool or a client."""
 
 import importlib.util
 import sys
@@ -310,7 +310,11 @@ async def multi_without_watch(client):
     return True
 
 
-_TAKE = "if tonumber(redis.call('GET', KEYS[1])) < 60 then return 0 end redis.call('DECRBY', KEYS[1], 60) return 1"
+_TAKE = """
+if tonumber(redis.call('GET', KEYS[1])) < 60 then return 0 end
+redis.call('DECRBY', KEYS[1], 60)
+return 1
+"""
 
 
 @redis_case(RIGHT, "a script runs alone")

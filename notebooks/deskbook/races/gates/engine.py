@@ -6,6 +6,7 @@ What differs is the runner, which waits for real servers, so it is a coroutine.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import time
@@ -22,7 +23,7 @@ from ..report import Counterexample, Report
 from ..sampling import Priorities
 from ..scenario import RunResult, Scenario, crash, first_line
 from ..schedule import render
-from ..search import Follow, Lenient, Prefix
+from ..search import Follow, Lenient
 from ..timeline import Step, Timeline, flat
 from .base import Gate
 from .runner import GatedRunner
@@ -39,10 +40,6 @@ async def explore_gated(scenario: Scenario, options: Options, gate: Gate) -> Rep
         return await search.run()
     finally:
         gate.remove()
-
-
-def _follow(prefix: Prefix) -> Follow:
-    return Follow(prefix.steps, expected=prefix.options)
 
 
 class RoundRobin(Follow):
@@ -103,9 +100,8 @@ class GatedSearch(Search):
         while (prefix := self.next_prefix()) is not None:
             self._renaming = {}
             try:
-                chooser, result = await self._run_again(
-                    lambda prefix=prefix: Follow(prefix.steps, expected=prefix.options), self._judge_real
-                )
+                start = functools.partial(Follow, prefix.steps, expected=prefix.options)
+                chooser, result = await self._run_again(start, self._judge_real)
             except Diverged as error:
                 self.diverged = str(error)
                 return

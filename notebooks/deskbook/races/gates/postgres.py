@@ -22,6 +22,9 @@ _RESET = re.compile(r"\s*SELECT pg_advisory_unlock_all\(\)", re.IGNORECASE)
 
 _GIVEN_BACK = "connection goes back to the pool"
 
+#: How asyncpg asks for types that it does not know yet, once a connection: no statement of the service.
+_TYPE_LOOKUP = re.compile(r"\s*WITH RECURSIVE typeinfo_tree\b", re.IGNORECASE)
+
 _CHOICES = ("query", "bind_execute", "bind_execute_many", "bind", "execute", "copy_in", "copy_out")
 #: Round trips that are followed to their end, but change nothing and read no rows.
 _ROUND_TRIPS = ("prepare", "close_statement", "close_portal", "close")
@@ -98,7 +101,7 @@ class AsyncpgGate(Gate):
         self._uses_advisory_locks = self._uses_advisory_locks or "advisory" in label.lower()
         if label == _GIVEN_BACK:
             return not self._uses_advisory_locks
-        return bool(_UNNOTICED.match(label))
+        return bool(_UNNOTICED.match(label) or _TYPE_LOOKUP.match(label))
 
     @property
     def _monitor_protocol(self) -> Any:
@@ -145,7 +148,7 @@ class SQLAlchemyGate(AsyncpgGate):
         driver = f"{engine.dialect.name}+{engine.dialect.driver}"
         if driver != "postgresql+asyncpg":
             raise ValueError(
-                f"SQLAlchemyGate explores postgresql+asyncpg, this engine is {driver}: another driver has no seam "
-                f"to stop at, and what is not stopped would be a race that is not seen"
+                f"SQLAlchemyGate explores postgresql+asyncpg, this engine is {driver}: no other has a "
+                f"seam to stop at, and what is not stopped would be a race that is not seen"
             )
         super().__init__(engine.url.render_as_string(hide_password=False))

@@ -58,10 +58,8 @@ class RedisGate(Gate):
             finally:
                 self._deskbook_connecting = False
 
-        AbstractConnection.send_command = send_command
-        AbstractConnection.send_packed_command = send_packed_command
-        AbstractConnection.read_response = read_response
-        AbstractConnection.connect_check_health = connect_check_health
+        for hook in (send_command, send_packed_command, read_response, connect_check_health):
+            setattr(AbstractConnection, hook.__name__, hook)
 
     def remove(self) -> None:
         """Give redis-py back as it was."""

@@ -12,7 +12,7 @@ from ..errors import Diverged
 from ..lifespan import Lifespan
 from ..loop import REQUEST, Chooser
 from ..outcome import Failure
-from ..scenario import RunResult, Scenario, as_coroutine, result_of, takes_an_argument
+from ..scenario import RunResult, Scenario, as_coroutine, result_of
 from .base import Gate, Operation, Table
 
 #: Seconds of real time after which an operation that neither returns nor is blocked is given up.
@@ -110,7 +110,7 @@ class GatedRunner:
         if self._kept is None:
             self._kept = await self.call(scenario.make_app)
             self._kept_lifespan = await self._start(self._kept)
-        await self.call(scenario.reset, *([self._kept] if takes_an_argument(scenario.reset) else []))
+        await self.call(scenario.reset, *([self._kept] if scenario.reset_takes_app else []))
         return self._kept, self._kept_lifespan
 
     async def _start(self, app: Any) -> Lifespan | None:
