@@ -1,7 +1,6 @@
 """Exercises made for these tests, and one warm worker for all of them."""
 
 import json
-from pathlib import Path
 
 import pytest
 from deskbook.practice.client import Client
@@ -118,11 +117,7 @@ def own_work(tmp_path, monkeypatch):
     return folder
 
 
-def processes_of(client):
-    """Return what the worker has started and what still lives."""
-    import psutil
-
-    return psutil.Process(client._worker.pid).children(recursive=True)
-
-
-ROOT = Path(__file__).parents[2]
+@pytest.fixture(scope="session")
+def make_exercise():
+    """Return the function that writes an exercise into a folder."""
+    return write_exercise

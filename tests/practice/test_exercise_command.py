@@ -35,7 +35,7 @@ def test_from_start_to_pass_in_an_editor(call, own_work):
     assert answer.read_text() == load(NAME).stub
     code, output = call("check", NAME)
     assert code == 1
-    assert "run `deskbook exercise check 00_warm_up`" in output
+    assert "`deskbook exercise check 00_warm_up`" in output
     answer.write_text(load(NAME).stub.replace("None", "PRICES[symbol]"))
     code, output = call("check", NAME)
     assert code == 1

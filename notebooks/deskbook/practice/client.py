@@ -144,6 +144,7 @@ class Client:
             "limit_s": exercise.limit_s,
             "first_line": first_line,
             "fields": dict(exercise.fields),
+            "needs": list(exercise.needs),
         }
         with self._lock:
             for _ in range(2):

@@ -21,6 +21,8 @@ def warm_up() -> None:
     sys.dont_write_bytecode = True  # an exercise's folder stays as it is
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
+    # The command line of httpx, with rich and pygments: five megabytes that no check uses.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     _send_a_request()
     _explore()
     _run_pytest()
@@ -81,3 +83,11 @@ def _run_pytest() -> None:
         checks.write_text(_CHECKS, encoding="utf-8")
         collector = Collector(Namespace({"value": 1}), lambda news: None)
         pytest.main([*PYTEST_OPTIONS, f"--rootdir={folder}", str(checks)], plugins=[collector])
+
+
+def import_needs(needs: list[str]) -> None:
+    """Import what the checks of an exercise need beyond the rest: most exercises do without a database."""
+    if "postgres" in needs:
+        import asyncpg  # noqa: F401
+
+        import deskbook.services.databases  # noqa: F401

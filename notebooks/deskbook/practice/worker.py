@@ -224,9 +224,12 @@ def _become_child(job: dict[str, Any], folder: Path, pipes: list[int]) -> None:
 
 def serve(owner: socket.socket) -> None:
     """Take jobs until the socket closes."""
+    from .warm_up import import_needs
+
     with own_folder() as folder, owner.makefile("rb") as jobs:
         for line in jobs:
             job = json.loads(line)
+            import_needs(job["needs"])
             here = Path(tempfile.mkdtemp(dir=folder))
             check = Check(job, here)
             late = check.follow(owner)

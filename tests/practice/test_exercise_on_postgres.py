@@ -1,0 +1,63 @@
+"""An exercise that needs PostgreSQL gets an empty database of its own for every check."""
+
+import asyncpg
+import pytest
+from deskbook.practice.magics import hold_services
+from deskbook.practice.verdict import submit
+from deskbook.services import ensure
+
+CHECKS = '''
+async def test_it_doubles(answer, database_url):
+    """double(2) is 4, on a database that nobody has used before."""
+    import asyncpg
+
+    connection = await asyncpg.connect(database_url, timeout=5)
+    try:
+        print(await connection.fetchval("SELECT current_database()"), flush=True)
+        await connection.execute("CREATE TABLE used (number int)")
+        assert await connection.fetchval("SELECT $1::int * 2", 2) == answer.double(2)
+    finally:
+        await connection.close()
+'''
+
+
+@pytest.fixture(scope="module")
+def on_postgres(make_exercise, tmp_path_factory):
+    """The doubling exercise, with checks that ask a database."""
+    folder = tmp_path_factory.mktemp("exercises") / "90_double"
+    return make_exercise(folder, checks=CHECKS, more='needs = ["postgres"]', limit_s=3)
+
+
+def database_of(verdict):
+    """Return the name of the database, which the check prints."""
+    return verdict.output.split()[0]
+
+
+async def exists(name):
+    connection = await asyncpg.connect(ensure("postgres").postgres.url, timeout=5)
+    try:
+        return await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name) == 1
+    finally:
+        await connection.close()
+
+
+async def test_every_check_has_a_database_of_its_own(on_postgres, worker, right):
+    hold_services(on_postgres)
+    verdicts = [submit(on_postgres, right, worker) for _ in range(3)]
+    assert [(verdict.state, verdict.message) for verdict in verdicts] == [("passed", "")] * 3
+    names = [database_of(verdict) for verdict in verdicts]
+    assert len(set(names)) == 3
+    assert [await exists(name) for name in names] == [False] * 3
+    assert submit(on_postgres, right.replace("2 *", "3 *"), worker).state == "wrong"
+
+
+async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, worker, right):
+    hold_services(on_postgres)
+    late = submit(on_postgres, right.replace("return 2 * number", "while True: pass"), worker)
+    assert late.state == "too slow"
+    # PostgreSQL notices the death of a client after a moment; whoever comes then clears up.
+    for _ in range(20):
+        assert submit(on_postgres, right, worker).state == "passed"
+        if not await exists(database_of(late)):
+            return
+    pytest.fail("the database of the killed check is still there")
