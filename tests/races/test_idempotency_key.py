@@ -31,12 +31,13 @@ async def pay(session):
     return Reply(201, b"paid")
 
 
-async def send_two_copies(engine, kind, **options):
+async def send_copies(engine, kind, names="AB", **options):
     sessions = async_sessionmaker(engine)
 
     async def fresh_keys():
         async with engine.begin() as connection:
-            await connection.execute(text("TRUNCATE idempotency_keys, payments"))
+            await connection.execute(text("DELETE FROM idempotency_keys"))
+            await connection.execute(text("DELETE FROM payments"))
         return kind(sessions)
 
     def send(keys):
@@ -58,7 +59,7 @@ async def send_two_copies(engine, kind, **options):
 
     return await explore(
         fresh_keys,
-        {"A": send, "B": send},
+        dict.fromkeys(names, send),
         invariant=one_effect,
         gate=SQLAlchemyGate(engine),
         max_seconds=120,
@@ -67,13 +68,14 @@ async def send_two_copies(engine, kind, **options):
 
 
 async def test_two_copies_have_one_effect_in_every_order(engine):
-    report = await send_two_copies(engine, IdempotencyKeys)
+    report = await send_copies(engine, IdempotencyKeys)
     assert report.verdict == "exhausted", report
 
 
-async def test_a_copy_that_is_cut_off_at_any_statement_leaves_all_or_nothing(engine):
-    report = await send_two_copies(engine, IdempotencyKeys, cancel=["A"], preemption_bound=1)
-    assert report.verdict == "bounded", report
+async def test_a_request_that_is_cut_off_at_any_statement_leaves_all_or_nothing(engine):
+    # Alone: a second one would race with the moment in which the server notices that the first is gone.
+    report = await send_copies(engine, IdempotencyKeys, names="A", cancel=["A"])
+    assert report.verdict == "exhausted", report
 
 
 class Unlocked(IdempotencyKeys):
@@ -89,7 +91,7 @@ class Unlocked(IdempotencyKeys):
 
 
 async def test_looking_without_a_lock_is_found(engine):
-    report = await send_two_copies(engine, Unlocked)
+    report = await send_copies(engine, Unlocked)
     assert report.verdict == "counterexample", report
     assert report.counterexample.failure.message == "2 payments for 1 key"
 
@@ -102,5 +104,5 @@ class StoresAfterwards(IdempotencyKeys):
 
 
 async def test_storing_the_reply_in_a_second_transaction_is_found(engine):
-    report = await send_two_copies(engine, StoresAfterwards, cancel=["A"])
+    report = await send_copies(engine, StoresAfterwards, names="A", cancel=["A"])
     assert report.verdict == "counterexample", report
