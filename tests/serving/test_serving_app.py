@@ -121,7 +121,7 @@ async def test_several_workers_are_all_up_and_all_end() -> None:
         workers = workers_of(desk.pid)
         assert desk.log().count("lifespan is up") == 2
         assert (await about(desk.url))["pid"] in workers
-    assert gone([desk.pid, *workers], within_s=0)
+    assert gone([desk.pid, *workers])
 
 
 async def test_a_taken_port_is_one_clear_sentence() -> None:
