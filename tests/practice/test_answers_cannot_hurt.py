@@ -1,6 +1,8 @@
 """Whatever an answer does by accident: one sentence, and the next check is right."""
 
+import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -161,7 +163,6 @@ def test_a_worker_ends_with_its_owner_even_in_the_middle_of_a_check(doubling, ri
         "print(client._worker.pid, flush=True)\n"
         "client.check(read(Path(sys.argv[1])), 'while True: pass')\n"
     )
-    import sys
 
     owner = subprocess.Popen(
         [sys.executable, "-c", program, str(doubling.folder)], stdout=subprocess.PIPE, text=True
@@ -193,3 +194,18 @@ def test_two_clients_do_not_meet(doubling, right):
     finally:
         one.close()
         two.close()
+
+
+def test_the_stop_button_ends_a_check_at_once(judged, right):
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    judged(right)
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            judged("while True: pass")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

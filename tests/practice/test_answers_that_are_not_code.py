@@ -93,7 +93,7 @@ def test_text_and_html_say_the_same(worker):
         "an error in your answer",
         "KeyError",
         "line 10",
-        "not that of another symbol",
+        "not with that of another symbol",
         "no such key?",
     ):
         assert words in " ".join(str(page).split())

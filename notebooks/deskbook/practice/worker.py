@@ -39,7 +39,7 @@ START_LIMIT_S = 20.0
 LONGEST_GRACE_S = 12.0
 
 #: Processor time after which a check gets no such grace, as a share of its limit.
-SHARE_OF_LIMIT = 0.4
+SHARE_OF_LIMIT = 0.2
 
 _POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1
