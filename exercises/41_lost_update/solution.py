@@ -5,7 +5,7 @@ first, and look at the balance only afterwards, in the same step that changes it
 nobody waits.
 
 This holds for state in the memory of one process. With two workers, or with a database, the check has to
-move to where the state is: lesson 43 does that.
+move to where the state is.
 """
 
 from fastapi import FastAPI, HTTPException
