@@ -78,7 +78,7 @@ def _run_pytest() -> None:
     from .child import PYTEST_OPTIONS
     from .collector import Collector
 
-    with tempfile.TemporaryDirectory(prefix="deskbook-warm-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"deskbook-practice-{os.getpid()}-") as folder:
         checks = Path(folder, "warm_up_checks.py")
         checks.write_text(_CHECKS, encoding="utf-8")
         collector = Collector(Namespace({"value": 1}), lambda news: None)
