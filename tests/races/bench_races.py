@@ -93,7 +93,7 @@ def reset_subject(subject):
 
 
 async def yardstick():
-    """Print what the machine gives at this moment: three plain calls of the same app, without the explorer."""
+    """Print what the machine gives at this moment: three plain calls of the same app."""
     template, app, found = RequestTemplate(post("/withdraw", params={"amount": 1})), one_route_app(), []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -199,7 +199,8 @@ async def postgres():
             async with engine.begin() as connection:
                 await connection.execute(text("update account set balance = 100 where id = 1"))
 
-        await rates("SQLAlchemy, atomic update, three requests", "100", lambda: None, dict.fromkeys("ABC", take), 100,
+        three = dict.fromkeys("ABC", take)
+        await rates("SQLAlchemy, atomic update, three requests", "100", lambda: None, three, 100,
                     gate=SQLAlchemyGate(engine), reset=reset)  # fmt: skip
         await engine.dispose()
 

@@ -982,7 +982,9 @@ async def test_a_thread_lock_around_a_sync_endpoint_is_proven_right(kind, made_i
     def reset(app):
         app.state.n = 0
 
-    report = await explore(make, {"A": get("/"), "B": get("/")}, invariant=n_is_two, reset=reset)
+    report = await explore(
+        make, {"A": get("/"), "B": get("/")}, invariant=n_is_two, reset=reset, max_seconds=60
+    )
     assert report.verdict == "exhausted", report
     assert report.schedules > 100
 

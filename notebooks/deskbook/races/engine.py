@@ -383,7 +383,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def record(
-    runner: InProcess, judge: Callable[[RunResult], Failure | None], steps: Sequence[str]
+    runner: InProcess,
+    judge: Callable[[RunResult], Failure | None],
+    steps: Sequence[str],
+    *,
+    strict: bool = True,
 ) -> tuple[Counterexample, Failure | None]:
     """Run a schedule once more, noting every line; return the run and why it fails, if it does.
 
@@ -391,7 +395,7 @@ def record(
         Diverged: if the schedule cannot be followed.
     """
     scenario = runner.scenario
-    chooser = Follow(steps)
+    chooser = Follow(steps) if strict else Lenient(steps)
     recorder = Recorder(scenario.observe)
     runner.watcher = recorder
     runner.loop.on_step = recorder.on_step

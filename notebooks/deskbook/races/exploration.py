@@ -131,6 +131,7 @@ def replay(
     clock_jumps: Sequence[float] = (),
     send: Literal["asgi", "httpx"] = "asgi",
     max_steps: int = 2_000,
+    strict: bool = True,
 ) -> Counterexample:
     """Run one schedule and note every line; the same schedule gives the same run every time.
 
@@ -149,6 +150,8 @@ def replay(
         clock_jumps: seconds that the schedule jumps.
         send: "asgi" or "httpx".
         max_steps: steps after which the run counts as a livelock.
+        strict: refuse a schedule that cannot be followed. False skips the steps that cannot run, for code that
+            has changed since the schedule was found.
 
     Returns:
         The run: `.failure`, `.responses`, `.timeline()`.
@@ -169,7 +172,7 @@ def replay(
     with runner.in_control():
         try:
             runner.warm_up()
-            run, _ = record(runner, judge_with(runner, invariant), steps)
+            run, _ = record(runner, judge_with(runner, invariant), steps, strict=strict)
         finally:
             runner.close()
     return run

@@ -196,6 +196,8 @@ class ControlledCall:
         if frames.kind_of_frame(frame) != frames.USER or filename == __file__:
             return None
         if _split_stores(frame.f_code):
+            # From Python 3.13 on, opcode events need the frame's own tracer to be set first.
+            frame.f_trace = self._trace_line
             frame.f_trace_opcodes = True
         return self._trace_line
 

@@ -285,6 +285,8 @@ def default_state(app: Any) -> dict[str, Any]:
     holder = getattr(app, "state", None)
     values = getattr(holder, "_state", None)
     if not isinstance(values, Mapping):
+        values = getattr(holder, "__dict__", None)
+    if not isinstance(values, Mapping):
         values = {} if callable(app) else getattr(app, "__dict__", {})
     return {
         str(name): value
