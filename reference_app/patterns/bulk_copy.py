@@ -1,0 +1,150 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["asyncpg>=0.30", "sqlalchemy[asyncio]>=2.1"]
+# ///
+"""Stream rows into PostgreSQL with COPY in flat memory, and report bad rows instead of dying of the first.
+
+Use it for imports of thousands to millions of rows from a file or an upload: COPY takes them many times
+faster than INSERT, but one bad row ends a plain COPY with nothing copied and one error to read.
+Do not use it for a few rows, or where rows may exist already: copy into a temporary table, then INSERT from
+it with ON CONFLICT.
+
+Limits: finding a bad row repeats the COPY of its batch about twice, so a file that is mostly bad is slow
+until `max_bad_rows` ends it. Of two rows with one key the first wins. Deferred constraints speak at COMMIT
+and name no row. Values need the type of their column (asyncpg sends COPY in binary): let `rows` parse.
+Instead: `COPY ... (ON_ERROR ignore)` of PostgreSQL 17 skips text that does not parse, logs it on the server,
+and still stops at the first violated constraint. asyncpg's own `copy_records_to_table` is what this uses;
+alone it drops values beyond the last column without a word.
+
+Plain asyncpg, because SQLAlchemy has no COPY; `driver_connection` reaches it inside a session's transaction.
+
+Example:
+    >>> import asyncio, contextlib
+    >>> class Connection:  # stands for an asyncpg connection and a table that takes no shares below zero
+    ...     def transaction(self): return contextlib.nullcontext()
+    ...     async def copy_records_to_table(self, table, *, schema_name, columns, records):
+    ...         if min(shares for _, shares in records) < 0: raise ValueError
+    >>> async def rows():
+    ...     for row in [("AAPL", 5), ("MSFT", -1), ("IBM", 7)]: yield row
+    >>> copy = BulkCopy(Connection(), "positions", ["symbol", "shares"])
+    >>> asyncio.run(copy.run(rows()))
+    >>> copy.copied, copy.bad_rows
+    (2, [BadRow(number=2, reason='ValueError')])
+
+Source: PostgreSQL documentation, COPY; asyncpg documentation, `Connection.copy_records_to_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+Row = Sequence[Any]
+#: What the values of a row can make asyncpg raise before anything is sent.
+_UNENCODABLE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that was left out: its number in the source, from 1, and why; never its values."""
+
+    number: int
+    reason: str
+
+
+class TooManyBadRows(Exception):
+    """More rows are bad than were allowed; nothing was copied, and `bad_rows` of the copy has them."""
+
+
+async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
+    """Return the asyncpg connection of a session, inside its transaction."""
+    await session.flush()
+    # SQLAlchemy sends BEGIN with its first statement. Without one, the copy would commit on its own.
+    await session.execute(text("SELECT 1"))
+    raw = await (await session.connection()).get_raw_connection()
+    return raw.driver_connection
+
+
+@dataclass
+class BulkCopy:
+    """One copy of rows into a table.
+
+    Attributes:
+        connection: Of asyncpg, or from `driver_connection`.
+        table, schema: Where to; schema None: by the search path. Names are quoted.
+        columns: In the order of the values of each row.
+        batch_size: Rows in memory at a time.
+        max_bad_rows: How many rows may be left out; 0: all or nothing.
+        copied: Rows so far; they count when `run` has returned.
+        bad_rows: Rows so far that were left out.
+    """
+
+    connection: asyncpg.Connection
+    table: str
+    columns: Sequence[str]
+    _: KW_ONLY
+    schema: str | None = None
+    batch_size: int = 5_000
+    max_bad_rows: int = 100
+    copied: int = field(default=0, init=False)
+    bad_rows: list[BadRow] = field(default_factory=list, init=False)
+
+    async def run(self, rows: AsyncGenerator[Row | ValueError]) -> None:
+        """Copy all rows that the table takes, in one transaction, or a savepoint of the one that is open.
+
+        Args:
+            rows: For a row that cannot be parsed it yields a ValueError that says why. Closed at the end.
+
+        Raises:
+            TooManyBadRows: Nothing was copied. Nor was it after any other error, which is not about a row.
+        """
+        batch: list[tuple[int, Row]] = []
+        number = 0
+        async with self.connection.transaction(), aclosing(rows):
+            async for row in rows:
+                number += 1
+                if isinstance(row, ValueError):
+                    self._leave_out(number, str(row))
+                elif len(row) != len(self.columns):  # asyncpg would drop what is too much
+                    self._leave_out(number, f"{len(row)} values for {len(self.columns)} columns")
+                else:
+                    batch.append((number, row))
+                if len(batch) == self.batch_size:
+                    await self._copy(batch)
+                    batch = []
+            if batch:
+                await self._copy(batch)
+        self.bad_rows.sort(key=lambda bad: bad.number)
+
+    async def _copy(self, batch: list[tuple[int, Row]]) -> None:
+        try:
+            # A savepoint: a COPY that fails would else end the transaction, with all that was copied before.
+            async with self.connection.transaction():
+                target = {"schema_name": self.schema, "columns": list(self.columns)}
+                records = [row for _, row in batch]
+                await self.connection.copy_records_to_table(self.table, records=records, **target)
+            self.copied += len(batch)
+        except (asyncpg.PostgresError, *_UNENCODABLE) as error:
+            # SQLSTATE classes of data, constraints, and triggers that RAISE; the rest is not about a row.
+            if isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in {"22", "23", "P0"}:
+                raise
+            if len(batch) == 1:
+                # Without the message, which quotes values.
+                where = getattr(error, "constraint_name", None) or getattr(error, "column_name", None) or ""
+                self._leave_out(batch[0][0], f"{type(error).__name__} {where}".strip())
+                return
+            # In order: of two rows with one key, the first is there when the second comes.
+            middle = len(batch) // 2
+            await self._copy(batch[:middle])
+            await self._copy(batch[middle:])
+
+    def _leave_out(self, number: int, reason: str) -> None:
+        self.bad_rows.append(BadRow(number, reason))
+        if len(self.bad_rows) > self.max_bad_rows:
+            raise TooManyBadRows(f"more than {self.max_bad_rows} rows are bad; nothing was copied") from None
