@@ -936,6 +936,28 @@ async def test_the_planted_race_is_found(name):
     assert report.counterexample.preemptions <= 2
 
 
+@pytest.mark.prove
+@pytest.mark.parametrize("name", CANARIES)
+async def test_the_reduction_loses_no_outcome(name):
+    """A step in framework code costs the unreduced search a preemption, so it sees at most as much."""
+    seen = []
+    for reduce in (True, False):
+        report = await explore(
+            CANARIES[name],
+            {"A": get("/"), "B": get("/")},
+            invariant=n_is_two,
+            observe=lambda app: {"n": app.state.n},
+            preemption_bound=1,
+            stop_at_first=False,
+            collect_outcomes=True,
+            reduce=reduce,
+            max_seconds=120,
+        )
+        assert report.verdict == "counterexample" or not reduce
+        seen.append(report.outcomes)
+    assert seen[0] >= seen[1]
+
+
 async def test_the_planted_race_is_found_through_httpx():
     report = await explore(plain_await, {"A": get("/"), "B": get("/")}, invariant=n_is_two, send="httpx")
     assert report.counterexample.schedule == "A B2 A"

@@ -58,7 +58,8 @@ async def test_the_reduction_changes_no_verdict_and_no_outcome(case):
             reduce=reduce,
             stop_at_first=False,
             collect_outcomes=True,
-            max_seconds=60,
+            preemption_bound=2,
+            max_seconds=120,
             **case.options,
         )
         found.append((report.verdict, report.outcomes))

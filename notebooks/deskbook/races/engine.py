@@ -295,8 +295,9 @@ class Search:
         level = self._level()
         if not self.frontier.is_empty:
             bound = self.options.preemption_bound
+            most = "1 preemption" if bound == 1 else f"{bound} preemptions"
             chosen = "; where several waited for one lock, the server chose" if self.server_chose() else ""
-            return "bounded", f"{tried} with at most {bound} preemptions were tried, {level}{chosen}"
+            return "bounded", f"{tried} with at most {most} were tried, {level}{chosen}"
         if self.was_cut:
             return (
                 "bounded",

@@ -150,8 +150,8 @@ def replay(
         clock_jumps: seconds that the schedule jumps.
         send: "asgi" or "httpx".
         max_steps: steps after which the run counts as a livelock.
-        strict: refuse a schedule that cannot be followed. False skips the steps that cannot run, for code that
-            has changed since the schedule was found.
+        strict: refuse a schedule that cannot be followed. False skips the steps that cannot run, for
+            code that has changed since the schedule was found.
 
     Returns:
         The run: `.failure`, `.responses`, `.timeline()`.
