@@ -953,7 +953,7 @@ async def test_the_reduction_loses_no_outcome(name):
             reduce=reduce,
             max_seconds=120,
         )
-        assert report.verdict == "counterexample" or not reduce
+        assert report.verdict != "inconclusive" or not reduce
         seen.append(report.outcomes)
     assert seen[0] >= seen[1]
 
