@@ -51,21 +51,30 @@ def services():
     return {"DATABASE_URL": servers.postgres.url, "REDIS_URL": servers.redis.url}
 
 
-@pytest.mark.parametrize("pattern", catalogue(), ids=lambda it: it.name)
-def test_it_runs_with_only_what_it_declares(pattern, tmp_path, services):
+def groups():
+    """The patterns by what they declare: one environment and one pytest serve all that declare the same."""
+    by_declaration = {}
+    for pattern in catalogue():
+        by_declaration.setdefault(pattern.dependencies, []).append(pattern)
+    return [pytest.param(group, id=" ".join(it.name for it in group)) for group in by_declaration.values()]
+
+
+@pytest.mark.parametrize("patterns", groups())
+def test_they_run_with_only_what_they_declare(patterns, tmp_path, services):
     packages = tmp_path / "packages"
     packages.mkdir()
-    copied = copy_pattern(pattern, tmp_path / "project", with_test=True)
-    link_packages(packages, [*copied.packages, *copied.test_packages])
+    copies = [copy_pattern(pattern, tmp_path / "project", with_test=True) for pattern in patterns]
+    link_packages(packages, [*copies[0].packages, *copies[0].test_packages])
     command = [sys.executable, "-S", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(packages)}
+    needed = {name for copied in copies for name in copied.services}
     done = subprocess.run(
         [*command, "--doctest-modules", str(tmp_path / "project")],
         cwd=tmp_path,
-        env=environment | {name: services[name] for name in copied.services},
+        env=environment | {name: services[name] for name in needed},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
