@@ -122,7 +122,7 @@ def _command(work: Path, ip: str, port: int | None) -> list[str]:
     ]
     if port is not None:
         options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    return [sys.executable, "-m", "jupyterlab", *options]
+    return [sys.executable, "-m", "deskbook.lab.jupyterlab_process", *options]
 
 
 def _environment(runtime: Path, token: str) -> dict[str, str]:
