@@ -36,7 +36,7 @@ Example:
     >>> async def work(session):
     ...     runs.append(session)
     ...     if len(runs) < 3:
-    ...         raise DBAPIError("UPDATE", {}, Conflict())
+    ...         raise Conflict
     ...     return "booked"
     >>> asyncio.run(retry(work)), retry.conflicts
     ('booked', 2)
@@ -53,7 +53,6 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 Result = TypeVar("Result")
@@ -115,7 +114,7 @@ class SerializableRetry:
 
         Raises:
             RetriesExhausted: `max_tries` tries met a conflict.
-            DBAPIError: Another error of the database, at once.
+            Exception: Whatever else the work or the database raises, at once.
         """
         for attempt in range(self._max_tries):
             if attempt:
@@ -125,8 +124,9 @@ class SerializableRetry:
                 await self._sleep(random.uniform(0, bound_s))  # noqa: S311
             try:
                 return await self._once(work)
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in self._retryable:
+            except Exception as error:
+                # SQLAlchemy wraps the driver's error; one from `bulk_copy` comes bare.
+                if getattr(getattr(error, "orig", error), "sqlstate", None) not in self._retryable:
                     raise
                 self.conflicts += 1
                 last = error

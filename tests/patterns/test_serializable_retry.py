@@ -183,6 +183,28 @@ def test_serialization_failures_and_deadlocks_are_run_again_and_nothing_else() -
     assert asyncio.run(runs_until_it_ends("23505")) == (1, IntegrityError)
 
 
+def test_the_drivers_own_error_is_run_again_too() -> None:
+    class SerializationError(Exception):
+        sqlstate = "40001"
+
+    async def main() -> None:
+        async with database() as sessions:
+            runs = []
+
+            async def work(session: AsyncSession) -> None:
+                runs.append(session)
+                if len(runs) == 1:
+                    raise SerializationError
+                if len(runs) == 2:
+                    raise KeyError("a bug of the work")
+
+            with pytest.raises(KeyError, match="bug of the work"):
+                await SerializableRetry(sessions, sleep=no_wait)(work)
+            assert len(runs) == 2
+
+    asyncio.run(main())
+
+
 def test_tries_and_waits_are_bounded_and_no_connection_is_held_while_waiting() -> None:
     async def main() -> None:
         async with database() as sessions:
