@@ -62,7 +62,8 @@ def test_a_missing_wheel_and_no_binaries_are_a_problem_with_a_remedy(tmp_path):
 def test_a_taken_port_is_a_warning_that_says_what_happens_instead():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, output = doctor(preface=f"import deskbook.doctor.checks as c; c.LAB_PORT = c.SERVE_PORT = {port}")
+        both = f"import deskbook.doctor.checks as c; c.LAB_PORT = c.SERVE_PORT = {port}"
+        code, output = doctor(preface=both)
     assert code == 0
     assert f"warning  Ports: {port} taken by another program" in output
     assert "--port 8001" in output

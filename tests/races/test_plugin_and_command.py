@@ -89,14 +89,18 @@ def test_the_fixture_shows_the_timeline_and_replays(tmp_path):
 
 
 def test_the_plugin_imports_nothing_before_it_is_used(tmp_path):
-    write(tmp_path, "test_nothing.py", """
+    write(
+        tmp_path,
+        "test_nothing.py",
+        """
         import sys
 
         def test_nothing():
             assert "deskbook.races.pytest_plugin" in sys.modules
             assert "deskbook.races.loop" not in sys.modules
             assert "httpx" not in sys.modules
-    """)
+    """,
+    )
     assert "1 passed" in pytest_in(tmp_path, "-p", "no:anyio").stdout
 
 
