@@ -1,0 +1,150 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["redis>=6"]
+# ///
+"""A lock across workers, with a number by which the row refuses a holder whose time was up.
+
+Use it to keep workers from doing the same costly thing at once: an import, a report, a call to a partner. No
+lock of this kind can promise one holder: who is paused does not feel it expire, and a failover may forget it.
+The row decides: take it over before any read, and write only while it is yours (0 rows: too late, roll back):
+    UPDATE jobs SET fence = :fence WHERE id = :id AND fence <= :fence RETURNING *
+    UPDATE jobs SET state = 'done' WHERE id = :id AND fence = :fence
+Do not use it where the work is in one database alone: lock the row, or take an advisory lock.
+Limits: who waits polls, in no order. A blocked event loop feels the loss too late. Fences grow with the clock
+of Redis, so also after a failover that forgot the last one, if the new clock is not far behind.
+Instead: `redis.asyncio.lock`: no fence, an endless wait, one token for all. `pottery`: Redlock, no fence.
+
+Example:
+    >>> class FakeRedis:  # for real: Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+    ...     register_script = lambda self, script: lambda keys, args: asyncio.sleep(0, 1795311692389270)
+    >>> async def nightly() -> None:
+    ...     async with FencingLock(client=FakeRedis()).hold("report:2026-11-22") as fence:
+    ...         print("rows written from now on carry", fence)
+    >>> asyncio.run(nightly())
+    rows written from now on carry 1795311692389270
+
+Source: Martin Kleppmann, "How to do distributed locking" (2016).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+#: KEYS: the lock, the last fence. ARGV: the token, milliseconds. Returns the fence or 0; may be sent twice.
+ACQUIRE = """
+local holder, time = redis.call('GET', KEYS[1]), redis.call('TIME')
+if holder and holder ~= ARGV[1] then return 0 end
+local last = tonumber(redis.call('GET', KEYS[2]) or 0)
+local fence = math.max(last + 1, time[1] * 1000000 + time[2])
+redis.call('SET', KEYS[2], string.format('%.0f', fence), 'EX', 86400)
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return fence
+"""
+#: Token and key in one step: else a late holder extends or deletes the lock of another.
+EXTEND = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+
+
+class NotAcquired(Exception):
+    """Others held the lock for `wait_s`, or Redis did not answer; nothing is held."""
+
+
+class LockLost(Exception):
+    """The lock could not be kept until the end of the block, which was cancelled if it was still running."""
+
+
+@dataclass(kw_only=True, eq=False)
+class FencingLock:
+    """Locks by name, kept by extending them while the block runs.
+
+    Attributes:
+        client: Redis, with timeouts well below `ttl_s`.
+        ttl_s: Seconds after which the lock of a worker that died is free.
+        wait_s, poll_s: Seconds to wait for it, and between two tries, on average; with 0 it tries once.
+        max_hold_s: Seconds after which a block that hangs loses it.
+        acquired, refused, extended, lost: Totals.
+    """
+
+    client: Redis
+    ttl_s: float = 30.0
+    wait_s: float = 10.0
+    poll_s: float = 0.1
+    max_hold_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        register = self.client.register_script
+        self._acquire, self._extend, self._release = register(ACQUIRE), register(EXTEND), register(RELEASE)
+        self.acquired = self.refused = self.extended = self.lost = 0
+
+    @asynccontextmanager
+    async def hold(self, name: str) -> AsyncIterator[int]:
+        """Hold the lock during the block, which gets the fence; raise NotAcquired or LockLost."""
+        keys, token = [f"lock:{name}", f"lock:{name}:fence"], secrets.token_hex(16)
+        until_s, fence = await self._wait_for(keys, token)
+        scope = asyncio.timeout_at(until_s)
+        try:
+            async with scope:
+                keeper = asyncio.create_task(self._keep(keys, token, scope))
+                try:
+                    yield fence
+                finally:
+                    keeper.cancel()
+                    await asyncio.wait([keeper])
+        except BaseException as error:
+            await self._give_back(keys, token)
+            if not (isinstance(error, TimeoutError) and scope.expired()):
+                raise
+            self.lost += 1
+            raise LockLost("the lock could not be kept, and the block was cancelled") from error
+        if not await self._give_back(keys, token):
+            self.lost += 1
+            raise LockLost("the lock was gone at the end of the block: another may have run beside it")
+
+    async def _wait_for(self, keys: list[str], token: str) -> tuple[float, int]:
+        now_s = asyncio.get_running_loop().time
+        give_up_s = now_s() + self.wait_s
+        while True:
+            asked_s = now_s()
+            try:
+                fence: int = await self._acquire(keys=keys, args=[token, int(self.ttl_s * 1_000)])
+            except BaseException as error:  # it may be ours: the reply was lost, or we were cancelled
+                await self._give_back(keys, token)
+                if isinstance(error, RedisError):
+                    raise NotAcquired(f"Redis did not answer: {error!r}") from error
+                raise
+            if fence:
+                self.acquired += 1
+                return asked_s + 0.99 * self.ttl_s, fence  # how long it is ours; clocks drift a little
+            if asked_s >= give_up_s:
+                self.refused += 1
+                raise NotAcquired(f"others held the lock for {self.wait_s} s")
+            await asyncio.sleep(self.poll_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+
+    async def _keep(self, keys: list[str], token: str, scope: asyncio.Timeout) -> None:
+        now_s, task = asyncio.get_running_loop().time, asyncio.current_task()
+        end_s = now_s() + self.max_hold_s
+        # cancelling(): on Python 3.11 redis-py can swallow a cancellation, because it writes inside wait_for.
+        while task is not None and not task.cancelling() and not scope.expired():
+            await asyncio.sleep(self.ttl_s / 3)
+            asked_s = now_s()
+            try:
+                is_kept = await self._extend(keys=keys[:1], args=[token, int(self.ttl_s * 1_000)])
+            except RedisError:
+                continue  # the deadline stands, and leaves time for another try
+            self.extended += is_kept
+            if not scope.expired():
+                scope.reschedule(min(asked_s + 0.99 * self.ttl_s, end_s) if is_kept else asked_s)
+
+    async def _give_back(self, keys: list[str], token: str) -> bool:
+        try:
+            return bool(await self._release(keys=keys[:1], args=[token]))
+        except RedisError:
+            return True  # not known, and it ends by itself
