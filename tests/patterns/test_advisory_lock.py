@@ -66,7 +66,7 @@ async def count(session: AsyncSession) -> int:
 
 def names() -> tuple[AdvisoryLocks, str]:
     """Return locks and a name that nothing else on this server uses: advisory locks know no schemas."""
-    return AdvisoryLocks(f"watchlists {uuid.uuid4()}"), "ann"
+    return AdvisoryLocks(f"watchlists {uuid.uuid4()}", wait_s=30), "ann"
 
 
 async def three_are_the_limit(locks: AdvisoryLocks) -> bool:
@@ -117,7 +117,7 @@ class SetsNothing(AdvisoryLocks):
 
 @pytest.mark.parametrize("twin", [InItsOwnTransaction, SetsNothing])
 def test_a_lock_that_is_gone_or_was_never_there_is_rejected(twin: type[AdvisoryLocks]) -> None:
-    assert not asyncio.run(three_are_the_limit(twin(f"watchlists {uuid.uuid4()}")))
+    assert not asyncio.run(three_are_the_limit(twin(f"watchlists {uuid.uuid4()}", wait_s=30)))
 
 
 def test_two_processes_lock_the_same_number_for_a_name_and_pythons_own_hash_is_rejected() -> None:

@@ -71,19 +71,22 @@ async def no_wait(seconds: float) -> None:
 
 
 async def one_doctor_stays(retry: type[SerializableRetry]) -> bool:
-    """Both doctors look, both see two on call, and only then both go home: does one stay?"""
+    """Both doctors see two on call, both write that they go home, then both commit: does one stay?"""
     async with database() as sessions:
-        both_have_looked = asyncio.Barrier(2)
-        looked: set[int] = set()
+        both_have_looked, both_have_written = asyncio.Barrier(2), asyncio.Barrier(2)
+        came_before: set[int] = set()
 
         def go_home(doctor: int) -> Callable[[AsyncSession], Awaitable[None]]:
             async def work(session: AsyncSession) -> None:
+                is_first_run = doctor not in came_before
+                came_before.add(doctor)
                 count = await session.scalar(select(func.sum(ON_CALL.c.on_call)))
-                if doctor not in looked:
-                    looked.add(doctor)
+                if is_first_run:
                     await asyncio.wait_for(both_have_looked.wait(), 10)
                 if count == 2:
                     await session.execute(update(ON_CALL).where(ON_CALL.c.id == doctor).values(on_call=0))
+                if is_first_run:  # so it is a COMMIT that fails, and no statement
+                    await asyncio.wait_for(both_have_written.wait(), 10)
 
             return work
 
