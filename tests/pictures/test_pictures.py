@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from deskbook.pictures import Picture, Row, Span, gauge, histogram, timeline
+from deskbook.pictures import Picture, Row, Span, gauge, growth, histogram, timeline
 from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -25,12 +25,14 @@ ROWS = [
 ]
 SLOW = [0.001 * (1 + number % 7) for number in range(90)] + [0.3] * 10
 FAST = [0.001 * (1 + number % 7) for number in range(100)]
+ORDERS = {"3 requests": [(1, 90), (2, 1_680)], "2 requests": [(1, 6), (2, 20)]}
 LAG = [(5.0 + number / 10, 0.3 if number == 5 else 0.001) for number in range(12)]
 
 DRAWINGS: dict[str, Callable[[], Picture]] = {
     "timeline": lambda: timeline(ROWS, "A report stops every quote."),
     "histogram": lambda: histogram({"with reports": SLOW, "alone": FAST}, "Reports slow every quote."),
     "gauge": lambda: gauge({"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1),
+    "growth": lambda: growth(ORDERS, "Each await counts.", x_label="awaits", y_label="orders"),
 }
 drawings = pytest.mark.parametrize("name", DRAWINGS)
 
@@ -80,6 +82,7 @@ def test_the_text_says_what_the_picture_shows_and_names_no_measured_number() -> 
         "timeline": "Timeline of 1 GET /reports/daily, 2 GET /quotes/ACME. A report stops every quote.",
         "histogram": "Latency histogram of 2 runs: with reports, alone. Reports slow every quote.",
         "gauge": "lag over time. The gauge jumps.",
+        "growth": "Orders by awaits: 3 requests, 2 requests. Each await counts.",
     }
 
 

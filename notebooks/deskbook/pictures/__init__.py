@@ -6,12 +6,14 @@ finding is its title and part of its text alternative; whoever writes it asserts
     timeline([Row("GET /quotes/ACME", [Span(0.0, 0.4, "blocked")])], "One report stops every quote.")
     histogram({"with reports": slow.latencies_s, "alone": fast.latencies_s}, "Reports slow every quote.")
     gauge({"loop lag": samples}, "The gauge jumps at each report.", y_label="lag (s)")
+    growth({"2 requests": [(1, 6), (2, 20)]}, "Each await counts.", x_label="awaits", y_label="orders")
 """
 
 from deskbook.pictures.gauge import gauge
+from deskbook.pictures.growth import growth
 from deskbook.pictures.histogram import histogram
 from deskbook.pictures.picture import Picture
 from deskbook.pictures.prices import price_chart
 from deskbook.pictures.timeline import Row, Span, timeline
 
-__all__ = ["Picture", "Row", "Span", "gauge", "histogram", "price_chart", "timeline"]
+__all__ = ["Picture", "Row", "Span", "gauge", "growth", "histogram", "price_chart", "timeline"]
