@@ -22,11 +22,15 @@ help: ## Show this list
 lab: ## Open the lessons in JupyterLab (services included)
 	$(WITH_ENV) exec "$$py" -m deskbook lab $(ARGS)
 
+# A file stays with one worker: a notebook has one kernel, and a folder's servers are made once a worker.
+WORKERS ?= 2
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: ## Run what CI runs
-	$(WITH_ENV) exec "$$py" -m pytest $(ARGS)
+	$(WITH_ENV) exec "$$py" $(PYTEST) $(ARGS)
 
 prove: ## The long run: repetitions, other Pythons, fresh environments (an hour at most)
-	$(WITH_ENV) exec "$$py" -m pytest -m "prove or not prove" $(ARGS)
+	$(WITH_ENV) exec "$$py" $(PYTEST) -m "prove or not prove" $(ARGS)
 
 bench: ## Measure; prints medians of five with their spread
 	$(WITH_ENV) for bench in tests/*/bench_*.py; do echo "== $$bench"; "$$py" "$$bench" || exit 1; done

@@ -10,6 +10,28 @@ import pytest
 if TYPE_CHECKING:
     from deskbook.running import RunningApp
 
+#: Files that take longest. They go first, else the last of them runs alone while the other workers have ended.
+LONG = (
+    "11_keep_the_event_loop_free.ipynb",
+    "tests/browser/test_lessons",
+    "tests/browser/test_exercises",
+    "tests/practice/test_exercises_hold",
+    "tests/pattern_command/",
+    "tests/races/test_plugin_and_command",
+    "tests/app/test_start_and_stop",
+    "tests/serving/",
+    "tests/notebooks/test_notebook_run",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first; the order inside a file stays."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, part in enumerate(LONG) if part in item.nodeid), len(LONG))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="session")
 async def desk() -> AsyncIterator[RunningApp]:

@@ -5,10 +5,13 @@ carry the hook. When a cell has passed, its stored outputs are corrupted one by 
 must notice. The figures stand in the closing lines of the run.
 
 Any test can add to these lines: with `record_property("proven", "planted holes")` a test that passes counts.
+
+Under pytest-xdist (`-n 2 --dist loadfile`) each worker counts its share, and the run adds them up.
 """
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -118,9 +121,17 @@ class Verification:
             self.summary.mutation_seconds += time.perf_counter() - started
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Fail the run if too little is compared or noticed."""
-        if exitstatus == pytest.ExitCode.OK and self.summary.shortfalls():
+        """Hand over the figures of a worker, or fail the run if too little is compared or noticed."""
+        if (output := getattr(self.config, "workeroutput", None)) is not None:
+            output[_SUMMARY] = pickle.dumps(self.summary)  # execnet carries bytes, but no classes
+        elif exitstatus == pytest.ExitCode.OK and self.summary.shortfalls():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add the figures of a worker of this run; one that has crashed has none, and its test fails."""
+        if pickled := getattr(node, "workeroutput", {}).get(_SUMMARY):
+            self.summary.add(pickle.loads(pickled))  # noqa: S301 - our own child process wrote it
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Write the closing lines."""
@@ -135,6 +146,7 @@ class Verification:
 
 
 _passed = pytest.StashKey[bool]()
+_SUMMARY = "deskbook_summary"
 
 
 def _is_cell(item: pytest.Item) -> bool:

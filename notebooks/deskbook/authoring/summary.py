@@ -45,6 +45,15 @@ class Summary:
     mutation_seconds: float = 0.0
     proven: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: Summary) -> None:
+        """Add the figures of another part of the same run; a notebook is executed in one part only."""
+        self.notebooks.update(other.notebooks)
+        self.outputs_compared += other.outputs_compared
+        self.exempt += other.exempt
+        self.verdicts += other.verdicts
+        self.mutation_seconds += other.mutation_seconds
+        self.proven += other.proven
+
     @property
     def mutants(self) -> int:
         """Return the number of mutants."""
