@@ -10,46 +10,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from . import symmetry
 from .errors import Diverged
-from .http_request import Request
+from .in_process import InProcess
+from .judging import judge_with
 from .minimise import minimise
+from .options import Options
 from .oracles import Serializable
 from .outcome import Failure, frozen
-from .report import Counterexample, Report, Verdict
+from .recording import record
+from .report import Counterexample, Report
+from .run_result import RunResult
 from .sampling import Priorities
-from .scenario import InProcess, RunResult, Scenario, judge_with
-from .schedule import is_environment, render, request_of
+from .scenario import Scenario
+from .schedule import render
 from .search import Follow, Frontier, Lenient, Prefix, Redundant
-from .threads import ControlledCall
-from .timeline import Recorder, Timeline
+from .verdict import EVERY_AWAIT, make_report
 
 #: Share of the time budget that is kept for random schedules, in case the systematic search does not finish.
 SAMPLING_SHARE = 0.2
 
 #: How often the clock is looked at, in runs.
 _RUNS_BETWEEN_LOOKS = 16
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a search may do and for how long; see `explore` for the meaning of each."""
-
-    oracle: str | None = None
-    preemption_bound: int | None = None
-    max_seconds: float = 10.0
-    max_schedules: int | None = None
-    cancel: Sequence[str] = ()
-    clock: str = "explored"
-    clock_jumps: Sequence[float] = ()
-    max_steps: int = 2_000
-    reduce: bool = True
-    seed: int = 0
-    stop_at_first: bool = True
-    collect_outcomes: bool = False
 
 
 class Search:
@@ -61,7 +45,7 @@ class Search:
     """
 
     #: What a step is, for the report.
-    level = "at every await"
+    level = EVERY_AWAIT
 
     def __init__(self, scenario: Scenario, options: Options) -> None:
         self.scenario = scenario
@@ -88,7 +72,7 @@ class Search:
         self.first_run: list[str] = []
         self.found_by_sampling = False
         self._renaming: dict[str, str] = {}
-        self._serializable: Serializable | None = None
+        self.serializable: Serializable | None = None
         self._deadline = math.inf
 
     def slices(self) -> Any:
@@ -113,18 +97,18 @@ class Search:
     def _prepare(self) -> None:
         self.runner.warm_up()
         if self.options.oracle == "serializable":
-            self._serializable = Serializable(self.scenario, self.options.cancel)
+            self.serializable = Serializable(self.scenario, self.options.cancel)
             cancellable, self.runner.cancellable = self.runner.cancellable, ()
-            for job in self._serializable.jobs():
+            for job in self.serializable.jobs():
                 self.runner.run(job.chooser, job.judge, only=job.order)
             self.runner.cancellable = cancellable
         self.runner.loop.set_symmetry(self.twins)
 
     def _make_judge(self) -> Callable[[RunResult], Failure | None]:
-        if self._serializable is not None and self.scenario.invariant is None:
-            return self._serializable.judge
-        if self._serializable is not None:
-            return _both(self._serializable.judge, judge_with(self.runner, self.scenario.invariant))
+        if self.serializable is not None and self.scenario.invariant is None:
+            return self.serializable.judge
+        if self.serializable is not None:
+            return _both(self.serializable.judge, judge_with(self.runner, self.scenario.invariant))
         return judge_with(self.runner, self.scenario.invariant)
 
     def _judge_all_names(self, result: RunResult) -> Failure | None:
@@ -227,23 +211,7 @@ class Search:
             self.runner.loop.set_symmetry(())
             found = self._counterexample() if self.failing is not None else None
             self.runner.close()
-        return self.make_report(found)
-
-    def make_report(self, found: Counterexample | None) -> Report:
-        """Return the report for a counterexample, or for none."""
-        verdict, covers = self._verdict(found)
-        by_time = self.budget_ended is not None and self.options.max_schedules is None
-        speed_dependent = by_time or self.found_by_sampling
-        return Report(
-            verdict=verdict,
-            covers=covers,
-            schedules=None if speed_dependent else self.runs * self.factor,
-            total=self.runs * self.factor if verdict == "exhausted" else self._closed_form(),
-            runs=self.runs,
-            counterexample=found,
-            notes=self._notes(),
-            outcomes=frozenset(self.outcomes),
-        )
+        return make_report(self, found)
 
     def _counterexample(self) -> Counterexample | None:
         assert self.failing is not None
@@ -271,50 +239,6 @@ class Search:
             return None
         return chooser.steps, chooser.cost
 
-    def _verdict(self, found: Counterexample | None) -> tuple[Verdict, str]:
-        if found is not None:
-            return "counterexample", "one interleaving is enough"
-        if self.diverged is not None:
-            return "inconclusive", "a schedule could not be repeated, so nothing is proven"
-        if self.ungated():
-            return "inconclusive", "real I/O ran outside the explorer's control, so nothing is proven"
-        if self.budget_ended is not None:
-            tried = (
-                ""
-                if self.options.max_schedules is None
-                else f"{self.runs * self.factor:,} schedules were tried, "
-            )
-            return (
-                "inconclusive",
-                f"the budget of {self.budget_ended} ended first; {tried}no counterexample so far",
-            )
-        if self._serializable is not None and not self._serializable.is_complete:
-            return "inconclusive", "there are too many sequential orders to compare with"
-        count = self.runs * self.factor
-        tried = f"all {count:,} interleavings" if count != 1 else "the only interleaving"
-        level = self._level()
-        if not self.frontier.is_empty:
-            bound = self.options.preemption_bound
-            most = "1 preemption" if bound == 1 else f"{bound} preemptions"
-            chosen = "; where several waited for one lock, the server chose" if self.server_chose() else ""
-            return "bounded", f"{tried} with at most {most} were tried, {level}{chosen}"
-        if self.was_cut:
-            return (
-                "bounded",
-                f"{tried} in which no request spins for long while others wait were tried, {level}",
-            )
-        if self.server_chose():
-            return (
-                "bounded",
-                f"{tried} were tried, {level}; where several waited for one lock, the server chose",
-            )
-        if self.clock_was_held_back():
-            return (
-                "bounded",
-                f"{tried} in which the clock moves only when nothing can run were tried, {level}",
-            )
-        return "exhausted", f"{tried} {'was' if count == 1 else 'were'} tried, {level}"
-
     def ungated(self) -> list[str]:
         """Return a sentence for what ran outside of the explorer's control."""
         used = ", ".join(sorted(self.runner.ungated))
@@ -328,47 +252,6 @@ class Search:
         """Tell whether the clock could have moved at a moment when it was not allowed to."""
         return self.runner.clock_was_held_back
 
-    def _level(self) -> str:
-        parts = [f"{self.level} of {_listed(self.scenario.names)} in one process"]
-        if self.options.cancel:
-            parts.append(f"with {_listed(self.options.cancel)} cancelled at any step or not at all")
-        if self.options.clock_jumps:
-            jumps = ", ".join(f"{jump:g} s" for jump in self.options.clock_jumps)
-            parts.append(f"with the clock jumping ({jumps}) at any step")
-        return ", ".join(parts)
-
-    def _closed_form(self) -> int | None:
-        """Return (sum of steps)! / product of (steps of each)!: exact where no request blocks another."""
-        if any(is_environment(step) for step in self.first_run) or not self.first_run or self.options.cancel:
-            return None
-        counts: dict[str, int] = {}
-        for step in self.first_run:
-            if step != request_of(step):
-                return None
-            counts[step] = counts.get(step, 0) + 1
-        return math.factorial(sum(counts.values())) // math.prod(
-            math.factorial(count) for count in counts.values()
-        )
-
-    def _notes(self) -> list[str]:
-        notes = []
-        if self.diverged is not None:
-            notes.append(f"DIVERGED: {self.diverged}")
-        notes.extend(self.ungated())
-        if self.scenario.reset is not None:
-            notes.append("one app was used for all schedules; `reset` is trusted to put everything back")
-        if self.factor > 1:
-            groups = "; ".join(_listed(names) for names in self.twins)
-            notes.append(f"{groups} are identical, so one run stands for {self.factor} interleavings")
-        if self.found_by_sampling:
-            notes.append("found by a random schedule, so it may have more preemptions than needed")
-        total = self._closed_form()
-        if self.budget_ended is not None and total is not None:
-            notes.append(f"if no request ever waited for another there would be {total:,} interleavings")
-        if self.failing is None and self.level == Search.level:
-            notes.append("asyncio itself would run some of these orders only with real I/O in between")
-        return notes
-
 
 _SLICE_S = 0.05
 
@@ -377,63 +260,3 @@ def _both(
     first: Callable[[RunResult], Failure | None], second: Callable[[RunResult], Failure | None]
 ) -> Callable[[RunResult], Failure | None]:
     return lambda result: first(result) or second(result)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def record(
-    runner: InProcess,
-    judge: Callable[[RunResult], Failure | None],
-    steps: Sequence[str],
-    *,
-    strict: bool = True,
-) -> tuple[Counterexample, Failure | None]:
-    """Run a schedule once more, noting every line; return the run and why it fails, if it does.
-
-    Raises:
-        Diverged: if the schedule cannot be followed.
-    """
-    scenario = runner.scenario
-    chooser = Follow(steps) if strict else Lenient(steps)
-    recorder = Recorder(scenario.observe)
-    runner.watcher = recorder
-    runner.loop.on_step = recorder.on_step
-    ControlledCall.on_line = staticmethod(recorder.line)
-    try:
-        result = runner.run(chooser, judge)
-    finally:
-        runner.watcher = None
-        runner.loop.on_step = None
-        ControlledCall.on_line = None
-    schedule = render(chooser.steps)
-    timeline = Timeline(
-        names=scenario.names,
-        titles=describe_requests(scenario),
-        schedule=schedule,
-        steps=recorder.steps,
-        failure=result.failure,
-        blocked=recorder.blocked,
-    )
-    run = Counterexample(
-        steps=tuple(chooser.steps),
-        schedule=schedule,
-        failure=result.failure or Failure("none", "this schedule breaks no rule"),
-        preemptions=chooser.cost,
-        responses=result.responses,
-        recorded=timeline,
-    )
-    return run, result.failure
-
-
-def describe_requests(scenario: Scenario) -> dict[str, str]:
-    """Return name -> what the request is, such as "POST /withdraw"."""
-    return {name: _title(request) for name, request in scenario.requests.items()}
-
-
-def _title(request: Any) -> str:
-    if isinstance(request, Request):
-        return str(request)
-    name = getattr(request, "__name__", "")
-    return "" if name == "<lambda>" else name

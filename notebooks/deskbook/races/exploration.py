@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from .engine import Options, Search, record
+from .engine import Search
+from .in_process import InProcess
+from .judging import judge_with
+from .options import Options
+from .recording import record
 from .report import Counterexample, Report
-from .scenario import InProcess, Scenario, judge_with
+from .scenario import Scenario
 from .schedule import parse
 
 

@@ -30,7 +30,7 @@ from typing import Any
 TRANSPARENT, PLUMBING, USER = 0, 1, 2
 
 _OWN = str(Path(__file__).parent) + os.sep
-_THREADS_FILE = _OWN + "threads.py"
+_THREADS = _OWN + "threads" + os.sep
 _STDLIB = tuple({sysconfig.get_paths()[key] + os.sep for key in ("stdlib", "platstdlib")})
 _SITES = tuple({sysconfig.get_paths()[key] + os.sep for key in ("purelib", "platlib")})
 _PLUMBING_PACKAGES = frozenset({"starlette", "fastapi", "httpx", "httpcore", "opentelemetry"})
@@ -64,7 +64,7 @@ def kind_of_frame(frame: types.FrameType) -> int:
 
 def _classify(filename: str) -> int:
     if filename.startswith(_OWN):
-        return USER if filename == _THREADS_FILE else PLUMBING
+        return USER if filename.startswith(_THREADS) else PLUMBING
     for site in _SITES:
         if filename.startswith(site):
             package = Path(filename[len(site) :]).parts[0].removesuffix(".py")
@@ -217,7 +217,7 @@ def position(task: asyncio.Task[Any]) -> str:
 
 def call_of_thread(frame: types.FrameType) -> Any:
     """Return the `threads.ControlledCall` that a frame of the thread stepper drives, or None."""
-    return frame.f_locals.get("call") if frame.f_code.co_filename == _THREADS_FILE else None
+    return frame.f_locals.get("call") if frame.f_code.co_filename.startswith(_THREADS) else None
 
 
 async def _await_a_future() -> None:

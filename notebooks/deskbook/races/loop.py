@@ -17,6 +17,9 @@ What may be chosen:
 Callbacks of asyncio and anyio run at once; they only make other tasks ready. A callback that re-schedules
 itself (anyio delivers a cancellation that way) waits for the next step, else the drain would never end. A
 callback that is the user's own is a choice like a task.
+
+The classes below it: `base_loop` (queues and clock), `unexplored` (what runs around the requests),
+`environment` (the clock and cancellations).
 """
 
 from __future__ import annotations
@@ -24,18 +27,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import heapq
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from . import frames
-from .base_loop import Handle, VirtualLoop
+from .base_loop import Handle
+from .chooser import REQUEST, Chooser
+from .environment import EnvironmentLoop
 from .errors import Deadlock, Livelock
-from .schedule import APP, CLOCK, cancel_step
-from .steps import is_task_step, is_unstarted, letters, ran_user_code
-
-#: The request that a piece of work belongs to; tasks inherit it from the task that creates them.
-REQUEST: contextvars.ContextVar[str | None] = contextvars.ContextVar("deskbook_races_request", default=None)
+from .schedule import APP
+from .steps import is_task_step, letters, ran_user_code
 
 #: Steps that tasks of the application (a queue worker) get after the last request, to finish what it left.
 _MAX_TAIL_STEPS = 100
@@ -44,18 +45,7 @@ _MAX_TAIL_STEPS = 100
 APP_TASKS = APP + "."
 
 
-class Chooser(Protocol):
-    """Decides which of several possible steps is taken."""
-
-    def choose(self, options: Sequence[str], loop: Any) -> str:
-        """Return one of `options`; called for every step, also where there is one option only."""
-        ...
-
-    def step_was_invisible(self) -> None:
-        """Learn that the step that was chosen last ran no user code, so that its place does not matter."""
-
-
-class ControlledLoop(VirtualLoop):
+class ControlledLoop(EnvironmentLoop):
     """An event loop whose every step is chosen from outside.
 
     Args:
@@ -64,47 +54,23 @@ class ControlledLoop(VirtualLoop):
     """
 
     def __init__(self, *, max_steps: int = 2_000, explore_clock: bool = True) -> None:
-        self.max_steps = max_steps
-        self.explore_clock = explore_clock
         self.on_step: Callable[[str, asyncio.Task[Any] | None, Callable[[], None]], None] | None = None
-        super().__init__()
+        super().__init__(max_steps, explore_clock=explore_clock)
         self.reset()
 
     def reset(self) -> None:
         """Forget the last run: an empty loop at the start of virtual time."""
         self.forget()
+        self.forget_environment()
         self.steps = 0
         self.exploring = False
-        self.clock_was_held_back = False
-        self.roots: dict[str, asyncio.Task[Any]] = {}
         self._deferred: list[Handle] = []
         self._ready: dict[str, tuple[Any, Handle]] = {}
         self._quiet: list[tuple[asyncio.Task[Any], Handle, str]] = []
         self._touched: dict[str, bool] = {}
         self._names: dict[Any, str] = {}
         self._children: dict[str, int] = {}
-        self._cancellable: list[str] = []
-        self._clock_jumps: list[float] = []
-        self._unstarted: set[str] = set()
         self._tail_steps = 0
-        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-
-    def wait_until(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
-        """Return a future that is done as soon as `condition()` holds after a step."""
-        future: asyncio.Future[None] = asyncio.Future(loop=self)
-        self._conditions.append((condition, future))
-        return future
-
-    def _check_conditions(self) -> None:
-        left = []
-        for condition, future in self._conditions:
-            if future.done():
-                continue
-            if condition():
-                future.set_result(None)
-            else:
-                left.append((condition, future))
-        self._conditions = left
 
     def spawn(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Add a request; its first step is a choice."""
@@ -116,25 +82,6 @@ class ControlledLoop(VirtualLoop):
         self._names[task] = name
         self._unstarted.add(name)
         return task
-
-    def run_setup(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end in the order of asyncio, with nothing explored.
-
-        Raises:
-            Deadlock: if it waits for something that never comes.
-        """
-        self.exploring = False
-        task = self.create_task(coroutine)
-        budget = 100 * self.max_steps
-        while not task.done():
-            if not self._run_everything_ready() and not self._fire_next_timer():
-                self._forget(task)
-                raise Deadlock("the code around the requests (startup, reset, check) waits for ever")
-            budget -= 1
-            if budget < 0:
-                self._forget(task)
-                raise Livelock("the code around the requests (startup, reset, check) never finishes")
-        return task.result()
 
     def run_requests(
         self, chooser: Chooser, *, cancellable: Sequence[str] = (), clock_jumps: Sequence[float] = ()
@@ -159,42 +106,8 @@ class ControlledLoop(VirtualLoop):
 
     def finish(self) -> None:
         """Cancel what is left of the run and let it end, so that nothing of it reaches the next one."""
-        self.exploring = False
         self._touched.clear()
-        for _ in range(20):
-            # A task that is cancelled before its first step leaves a coroutine behind that was never awaited.
-            if not any(not task.done() and is_unstarted(task) for task in self.tasks):
-                break
-            self._run_everything_ready()
-        for _ in range(3):
-            left = [task for task in self.tasks if not task.done()]
-            if not left:
-                break
-            for task in left:
-                task.cancel()
-            self._requeue()
-            for _ in range(200):
-                if not self._run_everything_ready():
-                    break
-        if self.generators:
-            self._close_generators()
-        for task in self.tasks:
-            if not task.done():
-                self._forget(task)
-            elif not task.cancelled():
-                task.exception()  # mark it as seen: asyncio would log "never retrieved"
-
-    def _close_generators(self) -> None:
-        for generator in list(self.generators):
-            if not generator.ag_running:
-                self.create_task(generator.aclose())
-        for _ in range(50):
-            if not self._run_everything_ready():
-                break
-        self.generators.clear()
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        super().finish()
 
     def _requeue(self) -> None:
         self._incoming.extend(handle for _, handle in self._ready.values())
@@ -203,16 +116,6 @@ class ControlledLoop(VirtualLoop):
         self._ready.clear()
         self._quiet.clear()
         self._deferred.clear()
-
-    def _run_everything_ready(self) -> bool:
-        """Run what is queued now, in order; tell whether there was anything."""
-        self._requeue()
-        batch = list(self._incoming)
-        self._incoming.clear()
-        for handle in batch:
-            if not handle.is_cancelled:
-                self._run(handle)
-        return bool(batch)
 
     def _drive(self, chooser: Chooser) -> None:
         ready = self._ready
@@ -320,12 +223,6 @@ class ControlledLoop(VirtualLoop):
                 return True
         return False
 
-    def _requests_left(self) -> bool:
-        for task in self.roots.values():  # a plain loop: this is asked at most steps  # noqa: SIM110
-            if not task.done():
-                return True
-        return False
-
     def _only_app_work_left(self, options: list[str]) -> bool:
         """Tell whether the requests are done and a task of the application itself goes on and on."""
         if not options[0].startswith(APP_TASKS) or self._requests_left():
@@ -343,24 +240,6 @@ class ControlledLoop(VirtualLoop):
             not handle.is_cancelled and handle.context is not None and handle.context.get(REQUEST) is not None
             for _, _, handle in self._timers
         )
-
-    def _add_environment(self, options: list[str], runnable: bool) -> None:
-        timers = self._timers
-        while timers and timers[0][2].is_cancelled:
-            heapq.heappop(timers)
-        if timers:
-            if self.explore_clock or not runnable:
-                options.append(CLOCK)
-            else:
-                self.clock_was_held_back = True
-        if self._requests_left():
-            options.extend(f"{CLOCK}+{jump:g}" for jump in dict.fromkeys(self._clock_jumps) if runnable)
-            if options:
-                options.extend(
-                    cancel_step(name)
-                    for name in self._cancellable
-                    if name not in self._unstarted and not self.roots[name].done()
-                )
 
     def _take(self, step: str) -> None:
         entry = self._ready.pop(step, None)
@@ -398,18 +277,6 @@ class ControlledLoop(VirtualLoop):
         if not is_visible:
             # The request stays touched: this choice is forgotten, so it separates nothing.
             self._chooser.step_was_invisible()
-
-    def _change_environment(self, step: str) -> None:
-        if step == CLOCK:
-            self._fire_next_timer()
-        elif step.startswith(CLOCK):
-            jump = next(jump for jump in self._clock_jumps if f"{CLOCK}+{jump:g}" == step)
-            self._clock_jumps.remove(jump)
-            self.advance(jump)
-        else:
-            name = step[7:-1]
-            self._cancellable.remove(name)
-            self.roots[name].cancel()
 
     def place_of(self, step: str) -> object:
         """Return where a ready actor stands: the code and the instruction of its user frame."""

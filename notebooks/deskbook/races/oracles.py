@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 from .outcome import Failure, describe, frozen
-from .scenario import RunResult, Scenario
+from .recorder import default_state
+from .run_result import RunResult
+from .scenario import Scenario
 from .schedule import is_environment, request_of
 from .search import Follow, Frontier
-from .timeline import default_state
 
 #: Sequential runs that are made at most to learn what is allowed (six requests have 720 orders).
 MAX_SEQUENTIAL_RUNS = 5_000

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import frames
-from .scenario import InProcess, RunResult, Scenario
+from .in_process import InProcess
+from .run_result import RunResult
+from .scenario import Scenario
 from .schedule import is_environment, request_of
 from .search import Follow
 

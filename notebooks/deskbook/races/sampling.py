@@ -33,7 +33,7 @@ class Priorities:
         self.steps: list[str] = []
 
     def choose(self, options: Sequence[str], loop: Any) -> str:
-        """Return the option with the highest priority; see `loop.Chooser`."""
+        """Return the option with the highest priority; see `chooser.Chooser`."""
         for option in options:
             if option not in self._priority:
                 self._priority[option] = self._random.random()

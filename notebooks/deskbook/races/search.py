@@ -100,7 +100,7 @@ class Follow:
         self.was_cut = False
 
     def choose(self, options: Sequence[str], loop: Any) -> str:
-        """Return the next step; see `loop.Chooser`."""
+        """Return the next step; see `chooser.Chooser`."""
         index = len(self.steps)
         last = self._last
         if index < len(self._prefix):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..loop import REQUEST
+from ..chooser import REQUEST
 from ..steps import letters
 
 

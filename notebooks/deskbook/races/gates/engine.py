@@ -14,17 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import symmetry
-from ..engine import Options, Search, describe_requests
+from ..engine import Search
 from ..errors import Diverged
+from ..judging import crash, first_line
 from ..minimise import minimise_async
+from ..options import Options
 from ..oracles import Serializable
 from ..outcome import Failure
+from ..recording import describe_requests
 from ..report import Counterexample, Report
+from ..run_result import RunResult
 from ..sampling import Priorities
-from ..scenario import RunResult, Scenario, crash, first_line
+from ..scenario import Scenario
 from ..schedule import render
 from ..search import Follow, Lenient
 from ..timeline import Step, Timeline, flat
+from ..verdict import make_report
 from .base import Gate
 from .runner import GatedRunner
 
@@ -82,16 +87,16 @@ class GatedSearch(Search):
         finally:
             await self._real.close()
             await self._gate.close()
-        return self.make_report(found)
+        return make_report(self, found)
 
     async def _open(self) -> None:
         # Connections are opened here, not in the explored region: a handshake is no step of the service.
         await self._gate.open()
         await self._real.run(RoundRobin(), lambda result: None)
         if self.options.oracle == "serializable":
-            self._serializable = Serializable(self.scenario, self.options.cancel)
+            self.serializable = Serializable(self.scenario, self.options.cancel)
             cancellable, self._real.cancellable = self._real.cancellable, ()
-            for job in self._serializable.jobs():
+            for job in self.serializable.jobs():
                 await self._real.run(job.chooser, job.judge, only=job.order)
             self._real.cancellable = cancellable
         self._real.set_symmetry(self.twins)
@@ -147,13 +152,13 @@ class GatedSearch(Search):
         return None
 
     async def _judge_once(self, result: RunResult) -> Failure | None:
-        if self._serializable is not None:
-            failure = self._serializable.judge(result)
+        if self.serializable is not None:
+            failure = self.serializable.judge(result)
             if failure is not None:
                 return failure
         check = self.scenario.invariant
         if check is None:
-            return None if self._serializable is not None else crash(result)
+            return None if self.serializable is not None else crash(result)
         try:
             verdict = check(result.app, result.responses)
             if inspect.isawaitable(verdict):

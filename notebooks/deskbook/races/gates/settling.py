@@ -1,0 +1,152 @@
+"""When is the effect of a step known? When all stand still: at the gate, done, or blocked in the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from .. import frames
+from ..errors import Diverged
+from .base import Gate, Operation, Table
+
+#: Seconds of real time after which an operation that neither returns nor is blocked is given up.
+GIVE_UP_AFTER_S = 20.0
+#: Turns of the loop in which nothing moves, after which the Python side counts as standing still.
+_QUIET_TURNS = 3
+#: First wait for an operation before the server is asked whether it is blocked.
+_FIRST_LOOK_S = 0.003
+
+
+class Settling:
+    """Waits until nothing moves any more.
+
+    Args:
+        gate: what stops the operations, and asks the server.
+
+    Attributes:
+        server_chose: whether several operations waited and the server let only some of them go on: it may
+            choose others next time.
+        notes: what ran outside of the gate.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.notes: set[str] = set()
+        self.server_chose = False
+        self.roots: dict[str, asyncio.Task[Any]] = {}
+        self.table = Table()
+
+    async def settle(self) -> None:
+        """Wait until every actor is at the gate, done, blocked in the server, or waits inside the process."""
+        table = self.table
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + GIVE_UP_AFTER_S
+        patience = _FIRST_LOOK_S
+        were_blocked = [operation for operation in table.running.values() if operation.is_blocked]
+        for operation in were_blocked:
+            operation.is_blocked = False
+        try:
+            await self._settle_all(deadline, patience)
+        finally:
+            still = sum(operation.is_blocked for operation in were_blocked)
+            if 0 < still < len(were_blocked):
+                self.server_chose = True
+
+    async def _settle_all(self, deadline: float, patience: float) -> None:
+        table = self.table
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._let_python_run()
+            pending = [op for op in table.running.values() if not op.is_blocked]
+            if not pending and not self._waits_for_other_io():
+                return
+            table.changed.clear()
+            try:
+                await asyncio.wait_for(table.changed.wait(), patience)
+            except TimeoutError:
+                await self._ask_who_is_blocked(pending)
+                patience = min(patience * 1.5, 0.02)
+            if loop.time() > deadline:
+                stuck = ", ".join(f"{op.actor}: {op.label}" for op in pending) or "I/O that has no gate"
+                raise Diverged(f"no answer in {GIVE_UP_AFTER_S:g} s and no lock that explains it: {stuck}")
+
+    async def _let_python_run(self) -> None:
+        ready = getattr(asyncio.get_running_loop(), "_ready", ())
+        quiet = 0
+        for _ in range(10_000):
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if not ready else 0
+            if quiet == 1:
+                self._waits_for_other_io()
+            if quiet >= _QUIET_TURNS:
+                return
+
+    def _waits_for_other_io(self) -> bool:
+        """Tell whether a request waits for a socket that no gate watches."""
+        table = self.table
+        for name, task in self.roots.items():
+            if task.done() or name in table.waiting or name in table.running:
+                continue
+            chain = [frame for frame in frames.await_chain(task.get_coro()) if frame is not None]
+            if any(_is_socket_code(frame.f_code) for frame in chain):
+                self.notes.add(f"NOT UNDER CONTROL: request {name} waited for I/O that has no gate")
+                return True
+        return False
+
+    async def _ask_who_is_blocked(self, pending: Sequence[Operation]) -> None:
+        """Mark the operations as blocked if all of them are, in one snapshot of the server.
+
+        While one is still on its way the others prove nothing: it may be the COMMIT that frees them.
+        """
+        now = asyncio.get_running_loop().time()
+        sessions = [operation.session for operation in pending if operation.session is not None]
+        found = await self.gate.blockers(sessions) if sessions else {}
+        for operation in pending:
+            waits_by_design = (
+                operation.may_block_s is not None and now - operation.sent_at_s > operation.may_block_s
+            )
+            if operation.session not in found and not waits_by_design:
+                return
+        if any(self.table.running.get(operation.actor) is not operation for operation in pending):
+            return  # one of them returned while the server was asked
+        for operation in pending:
+            operation.is_blocked = True
+            operation.blocked_by = found.get(operation.session, ())
+
+    def blocked_note(self, table: Table, step: str) -> str:
+        """Return who holds what the operation of an actor waits for, or ""."""
+        operation = table.running.get(step)
+        if operation is None or not operation.is_blocked:
+            return ""
+        holders = ", ".join(
+            table.sessions.get(session, "another session") for session in operation.blocked_by
+        )
+        return f"blocked by {holders or 'the server'}"
+
+    def describe_blocked(self) -> str:
+        """Return who waits for whom, at which operation."""
+        table = self.table
+        parts = []
+        for name, task in self.roots.items():
+            if task.done():
+                continue
+            operation = next(
+                (op for op in table.running.values() if op.actor.partition(".")[0] == name), None
+            )
+            if operation is not None and operation.blocked_by:
+                holders = ", ".join(table.sessions.get(s, "another session") for s in operation.blocked_by)
+                parts.append(f"{name} waits for {holders} at «{operation.label}»")
+            else:
+                parts.append(f"{name} waits at «{operation.label if operation else frames.position(task)}»")
+        return "; ".join(parts)
+
+
+def _is_socket_code(code: Any) -> bool:
+    """Tell whether a frame waits for a socket: asyncio's streams and connections, and those of anyio."""
+    if code.co_filename.endswith(("asyncio/streams.py", "asyncio/base_events.py")):
+        return True
+    return bool(
+        code.co_filename.endswith("anyio/_backends/_asyncio.py")
+        and code.co_qualname.startswith(("SocketStream", "UNIXSocketStream", "connect_"))
+    )
