@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from reference_app.accounts.router import router as accounts_router
 from reference_app.infra.database import create_engine, create_sessions
@@ -15,17 +16,24 @@ from reference_app.infra.health import router as health_router
 from reference_app.infra.http_methods import HttpMethodsMiddleware
 from reference_app.infra.problem_pages import router as problem_pages_router
 from reference_app.infra.problems import COMMON_RESPONSES, install_problems
+from reference_app.infra.redis_client import create_redis
 from reference_app.infra.startup import check_database
-from reference_app.infra.state import AppState
+from reference_app.market.exchange_client import create_exchange_client
+from reference_app.market.exchange_simulator import create_exchange
+from reference_app.market.quotes import create_quotes
+from reference_app.market.router import MarketState
 from reference_app.market.router import router as market_router
+from reference_app.market.router import router_v2 as market_router_v2
+from reference_app.market.service import MarketService
 from reference_app.settings import Settings, load_settings
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None) -> FastAPI:
     """Return the service; its lifespan opens the resources and closes them.
 
     Args:
         settings: None reads them from the environment, for `uvicorn --factory reference_app.app:create_app`.
+        exchange: Stands for the exchange where the settings name none; None: the simulated one.
 
     Raises:
         SettingsError: A setting is missing or wrong.
@@ -33,13 +41,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
-        engine = create_engine(settings)
-        try:
+    async def lifespan(app: FastAPI) -> AsyncIterator[MarketState]:
+        async with AsyncExitStack() as stack:
+            engine = create_engine(settings)
+            stack.push_async_callback(engine.dispose)
             await check_database(engine, settings)
-            yield AppState(settings=settings, engine=engine, sessions=create_sessions(engine))
-        finally:
-            await engine.dispose()
+            sessions = create_sessions(engine)
+            redis = create_redis(settings)
+            if redis is not None:
+                stack.push_async_callback(redis.aclose)
+            client = await stack.enter_async_context(
+                create_exchange_client(settings, exchange or create_exchange())
+            )
+            quotes = await stack.enter_async_context(create_quotes(client, settings))
+            yield MarketState(
+                settings=settings,
+                engine=engine,
+                sessions=sessions,
+                redis=redis,
+                market=MarketService(sessions, quotes=quotes),
+            )
 
     app = FastAPI(
         title="FastAPI Deskbook: paper-trading desk",
@@ -60,6 +81,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     v1.include_router(market_router)
     v1.include_router(accounts_router)
     app.include_router(v1)
+    v2 = APIRouter(prefix="/v2", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
+    v2.include_router(market_router_v2)
+    app.include_router(v2)
     app.include_router(health_router)
     app.include_router(problem_pages_router)
     return app

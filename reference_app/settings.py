@@ -1,8 +1,8 @@
 """Every setting of the service, from environment variables, with its unit and its limit.
 
-`DATABASE_URL` is the only one without a default. The rest is named `DESK_...` after its field, for example
-`DESK_DATABASE_POOL_SIZE=20`. A wrong value stops the start with one sentence (`SettingsError`), and neither
-the sentence nor `repr(settings)` shows a secret.
+`DATABASE_URL` is the only one that must be set, and `REDIS_URL` should be. The rest is named `DESK_...` after
+its field, for example `DESK_DATABASE_POOL_SIZE=20`. A wrong value stops the start with one sentence
+(`SettingsError`), and neither the sentence nor `repr(settings)` shows a secret.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import difflib
 import os
 from collections.abc import Iterable
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,6 +45,18 @@ class Settings(BaseSettings):
     database_lock_timeout_s: Seconds = 2.0
     database_application_name: str = Field(default="reference_app", min_length=1, max_length=63)
 
+    #: Without it nothing is cached for all workers, and no rate limit is enforced.
+    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("redis_url", "REDIS_URL"))
+    redis_timeout_s: Seconds = 0.25
+    redis_max_connections: int = Field(default=50, ge=1, le=10_000)
+
+    #: None: the simulated exchange answers inside each worker.
+    exchange_url: str | None = Field(default=None, pattern=r"^https?://[^/?#\s]+$")
+    exchange_timeout_s: Seconds = 0.5
+    exchange_connections: int = Field(default=20, ge=1, le=1000)
+    quote_fresh_s: Seconds = 1.0
+    quote_stale_s: Seconds = 30.0
+
     max_body_size_bytes: int = Field(default=64 * 1024, ge=1)
     retry_after_s: int = Field(default=1, ge=1)
 
@@ -51,6 +64,11 @@ class Settings(BaseSettings):
     @classmethod
     def _with_async_driver(cls, value: Any) -> Any:
         return normalise_database_url(value) if isinstance(value, str) else value
+
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _checked(cls, value: Any) -> Any:
+        return checked_redis_url(value) if isinstance(value, str) else value
 
 
 def normalise_database_url(text: str) -> str:
@@ -76,6 +94,28 @@ def normalise_database_url(text: str) -> str:
     query = {("ssl" if key == "sslmode" else key): value for key, value in url.query.items()}
     url = url.set(drivername="postgresql+asyncpg", query=query)
     return url.render_as_string(hide_password=False)
+
+
+def checked_redis_url(text: str) -> str:
+    """Return the URL if a client can be made of it.
+
+    Args:
+        text: Such as `redis://:password@host:6379/0`.
+
+    Raises:
+        ValueError: It is no URL of a Redis or Valkey server; the message does not contain it.
+    """
+    hint = "expected a URL such as redis://:password@localhost:6379/0"
+    try:
+        url = urlsplit(text)
+        port, database = url.port, url.path.removeprefix("/")
+    except ValueError:
+        raise ValueError(hint) from None
+    if url.scheme not in {"redis", "rediss"} or not url.hostname or port == 0:
+        raise ValueError(hint)
+    if database and not (database.isascii() and database.isdigit()):
+        raise ValueError(f"{hint}; the database is a number")
+    return text
 
 
 def database_url(settings: Settings) -> URL:
@@ -111,7 +151,7 @@ def _refuse_unknown(names: Iterable[str]) -> None:
 
 def _sentence(item: Any) -> str:
     field = str(item["loc"][0]).lower()
-    name = "DATABASE_URL" if field == "database_url" else f"DESK_{field.upper()}"
+    name = field.upper() if field in {"database_url", "redis_url"} else f"DESK_{field.upper()}"
     if item["type"] == "extra_forbidden":
         return f"{name} is not a setting."
     if item["type"] == "missing":

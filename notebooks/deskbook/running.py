@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import reference_app
-from deskbook.services import Template, fresh_database
+from deskbook.services import Template, fresh_database, fresh_redis
 from deskbook.serving import ServedApp, ServingError, serving_app
 from deskbook.serving.trace import trace
 from reference_app.app import create_app
@@ -86,7 +86,10 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
         ServicesError: There is no database server; the message says what to do.
         SettingsError: An override is wrong.
     """
-    async with fresh_database(desk_template()) as url:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fresh_database(desk_template()))
+        if "redis_url" not in overrides:
+            overrides["redis_url"] = await stack.enter_async_context(fresh_redis())
         app = create_app(load_settings(**{"database_url": url, **overrides}))
         served = _OwnStatePerRequest(app)
         lifespan = LifespanManager(

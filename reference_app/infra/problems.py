@@ -31,6 +31,30 @@ class ContentTooLarge(Problem):
     title, status = "Content Too Large", 413
 
 
+class NotAcceptable(Problem):
+    """The client takes none of the representations that there are."""
+
+    title, status = "Not Acceptable", 406
+
+
+class PreconditionFailed(Problem):
+    """It is not the version that the client named; nothing was done."""
+
+    title, status = "Precondition Failed", 412
+
+
+class PreconditionRequired(Problem):
+    """A change must say which version it changes."""
+
+    title, status = "Precondition Required", 428
+
+
+class TooManyRequests(Problem):
+    """The client has used up its requests; Retry-After says when there are more."""
+
+    type, title, status = "/problems/too-many-requests", "Too many requests", 429
+
+
 class InternalError(Problem):
     """A fault of the service, which its log explains."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from fastapi import Request
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reference_app.infra.database import Sessions
@@ -17,6 +18,7 @@ class AppState(TypedDict):
     settings: Settings
     engine: AsyncEngine
     sessions: Sessions
+    redis: Redis | None
 
 
 class AppRequest(Request[AppState]):

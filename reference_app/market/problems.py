@@ -15,3 +15,9 @@ class NoQuote(Problem):
     """The instrument has no price yet."""
 
     type, title, status = "/problems/no-quote", "The instrument has no price yet", 404
+
+
+class QuoteUnavailable(Problem):
+    """The exchange gives no quote now, and there is no older one that could still be shown."""
+
+    type, title, status = "/problems/quote-unavailable", "The exchange gives no quote now", 503

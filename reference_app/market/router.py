@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
+from reference_app.infra.conditional import NOT_MODIFIED, validated
 from reference_app.infra.paging import (
     Cursor,
     InvalidCursor,
@@ -16,19 +17,38 @@ from reference_app.infra.paging import (
     encode_cursor,
     link_next,
 )
-from reference_app.infra.state import AppRequest
-from reference_app.market.problems import InstrumentNotFound, NoQuote
-from reference_app.market.schemas import CandleOut, InstrumentOut, IsoDate, QuoteOut, Symbol, symbol_key
+from reference_app.infra.state import AppRequest, AppState
+from reference_app.market.problems import InstrumentNotFound, NoQuote, QuoteUnavailable
+from reference_app.market.schemas import (
+    CandleOut,
+    InstrumentOut,
+    IsoDate,
+    LiveQuoteOut,
+    QuoteOut,
+    Symbol,
+    symbol_key,
+)
 from reference_app.market.service import MarketService
 from reference_app.patterns.problem_details import InvalidRequest, documented
 
 router = APIRouter(prefix="/instruments", tags=["market"])
+router_v2 = APIRouter(prefix="/instruments", tags=["market"])
+
+
+class MarketState(AppState):
+    """The resources of the app and its market."""
+
+    market: MarketService
+
+
+class MarketRequest(Request[MarketState]):
+    """For annotations: a request whose `state["market"]` is typed (see AppRequest)."""
 
 
 # async, though it awaits nothing: FastAPI runs a plain function in a thread, which costs more than the call.
-async def market_service(request: AppRequest) -> MarketService:
+async def market_service(request: MarketRequest) -> MarketService:
     """Return the service of this app."""
-    return MarketService(request.state["sessions"])
+    return request.state["market"]
 
 
 Market = Annotated[MarketService, Depends(market_service)]
@@ -79,3 +99,19 @@ async def read_quote(symbol: Symbol, market: Market) -> QuoteOut:
     """Return the newest price of an instrument: its last known close."""
     candle = await market.last_candle(symbol)
     return QuoteOut(symbol=symbol, price=candle.close, as_of=candle.date)
+
+
+@router_v2.get(
+    "/{symbol}/quote",
+    response_model=LiveQuoteOut,
+    responses=documented(InstrumentNotFound, QuoteUnavailable) | NOT_MODIFIED,
+)
+async def read_live_quote(request: AppRequest, symbol: Symbol, market: Market) -> Response:
+    """Return what the exchange says now: bid, ask and last price, some seconds old at most."""
+    quote = await market.quote(symbol)
+    return validated(
+        request,
+        LiveQuoteOut.model_validate(quote),
+        cache_control="private, max-age=1",
+        last_modified=quote.as_of,
+    )

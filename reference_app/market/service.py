@@ -1,4 +1,4 @@
-"""What the market does. Each method is one unit of work with a session of its own."""
+"""What the market does. Each method that reads or writes the database is one unit of work."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from collections.abc import Iterable, Sequence
 
 from reference_app.infra.database import Sessions
 from reference_app.infra.paging import cut
+from reference_app.market.exchange_client import ExchangeQuote
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
+from reference_app.market.quotes import Quotes, live_quote
 from reference_app.market.repository import MarketRepository
+from reference_app.patterns.single_flight import SingleFlight
+from reference_app.patterns.ttl_cache import TTLCache
+
+#: Another process may add or rename an instrument; this is for how long a worker may not have heard of it.
+INSTRUMENT_TTL_S = 10.0
+MAX_INSTRUMENTS = 10_000
 
 
 class MarketService:
-    """Reads prices and takes new ones in.
+    """Reads prices and takes new ones in; one instance serves a whole process.
 
     Args:
         sessions: The session factory of the app.
+        quotes: What the exchange says, kept for a moment; None where no live prices are needed.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *, quotes: Quotes | None = None) -> None:
         self._sessions = sessions
+        self._quotes = quotes
+        self._instruments: TTLCache[str, Instrument] = TTLCache(
+            ttl_s=INSTRUMENT_TTL_S, max_entries=MAX_INSTRUMENTS
+        )
+        self._flights: SingleFlight[Instrument] = SingleFlight()
 
     async def instruments(self, after: str | None, page_size: int) -> tuple[Sequence[Instrument], bool]:
         """Return a page of instruments by symbol, and whether more follow."""
@@ -33,8 +47,27 @@ class MarketService:
         Raises:
             InstrumentNotFound: No instrument has this symbol.
         """
-        async with self._sessions() as session:
-            return await _find(MarketRepository(session), symbol)
+        cached = self._instruments.get(symbol)
+        if cached is not None:
+            return cached
+
+        async def read() -> Instrument:
+            async with self._sessions() as session:
+                return await _find(MarketRepository(session), symbol)
+
+        return await self._flights.do(symbol, lambda: self._instruments.get_or_load(symbol, read))
+
+    async def quote(self, symbol: str) -> ExchangeQuote:
+        """Return what the exchange says about an instrument, read some seconds ago at most.
+
+        Raises:
+            InstrumentNotFound: No instrument has this symbol.
+            QuoteUnavailable: The exchange gives none, and there is no older one to fall back on.
+        """
+        instrument = await self.instrument(symbol)
+        if self._quotes is None:
+            raise RuntimeError("this market was made without quotes: take the one of the app's state")
+        return await live_quote(self._quotes, instrument.symbol)
 
     async def candles(
         self, symbol: str, start: dt.date | None, end: dt.date | None, after: dt.date | None, page_size: int
@@ -83,7 +116,9 @@ class MarketService:
         async with self._sessions.begin() as session:
             repository = MarketRepository(session)
             await repository.save_instruments(names)
-            return await repository.save_candles(candles)
+            changed = await repository.save_candles(candles)
+        self._instruments.clear()
+        return changed
 
 
 async def _find(repository: MarketRepository, symbol: str) -> Instrument:

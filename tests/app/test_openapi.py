@@ -23,6 +23,7 @@ def test_the_routes_are_these() -> None:
         "GET /v1/instruments/{symbol}",
         "GET /v1/instruments/{symbol}/candles",
         "GET /v1/instruments/{symbol}/quote",
+        "GET /v2/instruments/{symbol}/quote",
         "POST /v1/accounts",
         "GET /v1/accounts/{account_id}",
         "POST /v1/accounts/{account_id}/deposits",

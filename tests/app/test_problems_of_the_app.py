@@ -142,7 +142,9 @@ async def test_every_problem_type_explains_itself_at_its_address(desk: RunningAp
             "invalid-cursor",
             "invalid-request",
             "no-quote",
+            "quote-unavailable",
             "service-unavailable",
+            "too-many-requests",
         )
     ]
     for page in pages:

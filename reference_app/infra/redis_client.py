@@ -1,0 +1,32 @@
+"""The Redis client: one factory, short timeouts, and no retries."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from reference_app.settings import Settings
+
+
+def create_redis(settings: Settings) -> Redis | None:
+    """Return a client, or None where REDIS_URL is not set; it connects on first use.
+
+    Whoever creates it closes it with `aclose()`.
+
+    Args:
+        settings: Its URL, timeout and number of connections.
+    """
+    if settings.redis_url is None:
+        return None
+    client: Redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        # Everything here can be done without Redis, so a Redis that is away must not cost much time.
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+        max_connections=settings.redis_max_connections,
+        # redis-py sends a call again ten times by default: a hit of a rate limit would count eleven times.
+        retry=Retry(NoBackoff(), 0),
+        client_name=settings.database_application_name,
+    )
+    return client
