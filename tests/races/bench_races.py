@@ -4,14 +4,13 @@ python tests/races/bench_races.py
 """
 
 import asyncio
-import importlib.util
 import statistics
-import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import asyncpg
+from corpus import postgresql
+from corpus.in_memory import IN_MEMORY
 from deskbook.races import AsyncpgGate, SQLAlchemyGate, explore, post
 from deskbook.races.asgi import RequestTemplate, call_raw
 from deskbook.services import fresh_database
@@ -20,15 +19,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 REPEATS = 5
-
-
-def load(name):
-    path = Path(__file__).parent / "corpus" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"races_corpus_{name}", path)
-    if spec.name not in sys.modules:
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[spec.name]
 
 
 def line(name, values, unit, target):
@@ -141,9 +131,8 @@ async def exhaustion():
 
 
 async def corpus():
-    cases = [*load("memory").CASES, *load("tasks_and_time").CASES]
     firsts, proofs = [], []
-    for case in cases:
+    for case in IN_MEMORY:
         seconds = []
         for _ in range(REPEATS):
             started = time.perf_counter()
@@ -167,12 +156,11 @@ async def corpus():
 
 
 async def postgres():
-    servers = load("servers")
-    case = next(case for case in servers.POSTGRES_CASES if case.name == "select_for_update")
+    case = next(case for case in postgresql.CASES if case.name == "select_for_update")
     with fresh_database() as url:
         async with asyncpg.create_pool(url, min_size=4, max_size=4) as pool:
-            await pool.execute(servers.TABLES)
-            await servers.reset_postgres(pool)
+            await pool.execute(postgresql.TABLES)
+            await postgresql.reset_postgres(pool)
 
             async def back(pool):
                 # Not the TRUNCATE of the corpus: that takes longer than a schedule.

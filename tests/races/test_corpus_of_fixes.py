@@ -1,25 +1,10 @@
 """Wrong fixes are rejected, right ones accepted; each truth was written down before it was explored."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+from corpus import postgresql, redis_commands
+from corpus.cases import RIGHT, WRONG
+from corpus.in_memory import IN_MEMORY
 from deskbook.races import explore
-
-
-def load(name):
-    path = Path(__file__).parent / "corpus" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"races_corpus_{name}", path)
-    module = sys.modules.get(spec.name)
-    if module is None:
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
-
-
-IN_MEMORY = [*load("memory").CASES, *load("tasks_and_time").CASES]
-WRONG, RIGHT = "wrong", "right"
 
 
 def by_name(cases, truth):
@@ -39,8 +24,7 @@ async def test_right_fix_is_proven(case):
 
 
 def test_the_corpus_is_large_enough():
-    servers = load("servers")
-    cases = [*IN_MEMORY, *servers.POSTGRES_CASES, *servers.REDIS_CASES]
+    cases = [*IN_MEMORY, *postgresql.CASES, *redis_commands.CASES]
     assert sum(case.truth == WRONG for case in cases) >= 40
     assert sum(case.truth == RIGHT for case in cases) >= 20
     assert len({case.name for case in cases}) == len(cases)

@@ -1,28 +1,18 @@
 """Statements on real PostgreSQL and commands on real Redis as steps."""
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import pytest
 import redis.asyncio as redis_client
+from corpus import postgresql, redis_commands
 from deskbook.races import explore, post
 from deskbook.races.gates import AsyncpgGate, RedisGate, SQLAlchemyGate
 from fastapi import Depends, FastAPI, HTTPException
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-path = Path(__file__).parent / "corpus" / "servers.py"
-spec = importlib.util.spec_from_file_location("races_corpus_servers", path)
-corpus = sys.modules.get(spec.name)
-if corpus is None:
-    corpus = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(corpus)
-
 
 #: Hundreds of schedules each: right, but not quick.
 LONG = {"write_skew_refused", "serializable_with_retry"}
@@ -39,7 +29,7 @@ def cases(found, truth):
 @pytest.fixture(scope="session")
 async def pool(postgres_url):
     async with asyncpg.create_pool(postgres_url, min_size=4, max_size=4) as pool:
-        await pool.execute(corpus.TABLES)
+        await pool.execute(postgresql.TABLES)
         yield pool
 
 
@@ -55,40 +45,40 @@ async def explore_postgres(pool, url, case, **options):
         lambda: pool,
         case.requests,
         invariant=case.check,
-        reset=corpus.reset_postgres,
+        reset=postgresql.reset_postgres,
         gate=AsyncpgGate(url),
         max_seconds=30,
         **options,
     )
 
 
-@pytest.mark.parametrize("case", cases(corpus.POSTGRES_CASES, "wrong"))
+@pytest.mark.parametrize("case", cases(postgresql.CASES, "wrong"))
 async def test_wrong_fix_on_postgresql_is_rejected(pool, postgres_url, case):
     report = await explore_postgres(pool, postgres_url, case)
     assert report.verdict == "counterexample", f"{case.reason}\n{report}"
 
 
-@pytest.mark.parametrize("case", cases(corpus.POSTGRES_CASES, "right"))
+@pytest.mark.parametrize("case", cases(postgresql.CASES, "right"))
 async def test_right_fix_on_postgresql_is_proven(pool, postgres_url, case):
     report = await explore_postgres(pool, postgres_url, case)
     assert report.verdict == "exhausted", f"{case.reason}\n{report}"
 
 
-@pytest.mark.parametrize("case", cases(corpus.REDIS_CASES, "wrong"))
+@pytest.mark.parametrize("case", cases(redis_commands.CASES, "wrong"))
 async def test_wrong_fix_on_redis_is_rejected(redis, case):
     report = await explore(
-        lambda: redis, case.requests, invariant=case.check, reset=corpus.reset_redis, gate=RedisGate()
+        lambda: redis, case.requests, invariant=case.check, reset=redis_commands.reset_redis, gate=RedisGate()
     )
     assert report.verdict == "counterexample", f"{case.reason}\n{report}"
 
 
-@pytest.mark.parametrize("case", cases(corpus.REDIS_CASES, "right"))
+@pytest.mark.parametrize("case", cases(redis_commands.CASES, "right"))
 async def test_right_fix_on_redis_is_proven(redis, case):
     report = await explore(
         lambda: redis,
         case.requests,
         invariant=case.check,
-        reset=corpus.reset_redis,
+        reset=redis_commands.reset_redis,
         gate=RedisGate(),
         max_seconds=30,
     )
@@ -96,7 +86,7 @@ async def test_right_fix_on_redis_is_proven(redis, case):
 
 
 async def test_a_deadlock_is_reported_with_its_cycle_and_not_with_a_victim(pool, postgres_url):
-    case = next(case for case in corpus.POSTGRES_CASES if case.name == "rows_in_opposite_order")
+    case = next(case for case in postgresql.CASES if case.name == "rows_in_opposite_order")
     report = await explore_postgres(pool, postgres_url, case)
     failure = report.counterexample.failure
     assert failure.kind == "deadlock"
@@ -105,7 +95,7 @@ async def test_a_deadlock_is_reported_with_its_cycle_and_not_with_a_victim(pool,
 
 
 async def test_the_same_search_on_postgresql_gives_the_same_report(pool, postgres_url):
-    case = next(case for case in corpus.POSTGRES_CASES if case.name == "select_for_update")
+    case = next(case for case in postgresql.CASES if case.name == "select_for_update")
     reports = {(await explore_postgres(pool, postgres_url, case)).text() for _ in range(3)}
     assert len(reports) == 1
 
@@ -113,13 +103,13 @@ async def test_the_same_search_on_postgresql_gives_the_same_report(pool, postgre
 @pytest.mark.prove
 async def test_an_order_that_the_server_chose_is_not_called_exhausted(pool, postgres_url):
     """Of two that wait for one row, PostgreSQL may let either go on: that choice is not the explorer's."""
-    case = next(case for case in corpus.POSTGRES_CASES if case.name == "select_for_update")
+    case = next(case for case in postgresql.CASES if case.name == "select_for_update")
     three = dict.fromkeys("ABC", case.requests["A"])
     report = await explore(
         lambda: pool,
         three,
         invariant=case.check,
-        reset=corpus.reset_postgres,
+        reset=postgresql.reset_postgres,
         gate=AsyncpgGate(postgres_url),
         preemption_bound=1,
         max_seconds=30,
@@ -251,7 +241,11 @@ async def test_io_without_a_gate_is_reported_loudly(redis):
 
     async with server:
         report = await explore(
-            lambda: redis, {"A": ask, "B": ask}, reset=corpus.reset_redis, gate=RedisGate(), max_seconds=5
+            lambda: redis,
+            {"A": ask, "B": ask},
+            reset=redis_commands.reset_redis,
+            gate=RedisGate(),
+            max_seconds=5,
         )
     assert report.verdict == "inconclusive"
     assert "NOT UNDER CONTROL" in report.text() or "DIVERGED" in report.text()
@@ -262,9 +256,9 @@ async def test_the_client_libraries_are_given_back_unchanged(redis, pool, postgr
     from redis.asyncio.connection import AbstractConnection
 
     before = (dict(protocol.Protocol.__dict__), dict(AbstractConnection.__dict__), asyncpg.connect)
-    case = corpus.REDIS_CASES[0]
+    case = redis_commands.CASES[0]
     await explore(
-        lambda: redis, case.requests, invariant=case.check, reset=corpus.reset_redis, gate=RedisGate()
+        lambda: redis, case.requests, invariant=case.check, reset=redis_commands.reset_redis, gate=RedisGate()
     )
-    await explore_postgres(pool, postgres_url, corpus.POSTGRES_CASES[0])
+    await explore_postgres(pool, postgres_url, postgresql.CASES[0])
     assert (dict(protocol.Protocol.__dict__), dict(AbstractConnection.__dict__), asyncpg.connect) == before

@@ -1,0 +1,33 @@
+"""Schedules and names as people write them."""
+
+import pytest
+from corpus.racy_app import BOTH, racy
+from deskbook.races import BadSchedule, Diverged, explore, get, replay
+from deskbook.races.schedule import parse, render
+
+
+@pytest.mark.parametrize("text", ["A2 B3 A", "A.a B2 cancel(A) clock2 clock+30 app.b", "A"])
+def test_a_schedule_reads_back(text):
+    assert render(parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["A-B", "2A", "cancel()", "A0"])
+def test_a_schedule_that_makes_no_sense_is_refused(text):
+    with pytest.raises(BadSchedule, match="cannot read"):
+        parse(text)
+
+
+def test_a_schedule_that_cannot_be_followed_is_refused():
+    with pytest.raises(Diverged, match="step 3 of the schedule is 'C'"):
+        replay(racy, BOTH, schedule="A2 C")
+
+
+@pytest.mark.parametrize("name", ["clock", "A1", "", "a-b"])
+async def test_a_name_that_a_schedule_cannot_spell_is_refused(name):
+    with pytest.raises(ValueError, match="cannot be used in a schedule"):
+        await explore(racy, {name: get("/")})
+
+
+async def test_a_request_that_is_cancelled_must_exist():
+    with pytest.raises(ValueError, match="'C'"):
+        await explore(racy, BOTH, cancel=["C"])
