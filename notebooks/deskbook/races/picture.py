@@ -2,11 +2,16 @@
 
 Plain SVG, so that it prints, scales and can be read by a screen reader (its description is the text
 timeline). The colours follow the page: JupyterLab's theme variables where they exist, else the system's light
-or dark setting, and always light on paper. Lanes differ by position and name, not by colour alone.
+or dark setting, and always light on paper. It paints its own paper, so it can be read on any page. Lanes
+differ by position and name, not by colour alone.
+
+GitHub and notebooks that are not trusted take `<svg>` out of a page, so there the same picture travels as an
+`<img>` with a `data:` address, with its sentence as `alt` and the text timeline below it.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import textwrap
 from dataclasses import dataclass, field
@@ -76,6 +81,10 @@ def swimlanes(timeline: Timeline) -> str:
     Args:
         timeline: the run, as `replay` or `explore` recorded it.
     """
+    return _document(_drawn(timeline), timeline)
+
+
+def _drawn(timeline: Timeline) -> _Canvas:
     lanes = [*timeline.names]
     if any(step.request == APP for step in timeline.steps):
         lanes.append(APP)
@@ -97,7 +106,21 @@ def swimlanes(timeline: Timeline) -> str:
         if shows_state:
             _draw_state(canvas, step, state_x, top)
     _draw_end(canvas, timeline)
-    return _document(canvas, timeline)
+    return canvas
+
+
+def as_html(timeline: Timeline) -> str:
+    """Return a run as HTML that no sanitiser empties: an image, and the same as text, folded.
+
+    Only a width is given: the height follows it where a narrow page shrinks the image.
+    """
+    canvas = _drawn(timeline)
+    address = base64.b64encode(_document(canvas, timeline).encode()).decode("ascii")
+    return (
+        f'<img src="data:image/svg+xml;base64,{address}" width="{canvas.width}" '
+        f'alt="{html.escape(_sentence(timeline))}; the steps follow as text">\n'
+        f"<details><summary>The same as text</summary>\n<pre>{html.escape(timeline.text())}</pre>\n</details>"
+    )
 
 
 def _draw_heads(canvas: _Canvas, timeline: Timeline, lanes: list[str], state_x: int | None) -> None:
@@ -212,9 +235,14 @@ def _draw_end(canvas: _Canvas, timeline: Timeline) -> None:
     canvas.y = top + height + 10
 
 
-def _document(canvas: _Canvas, timeline: Timeline) -> str:
+def _sentence(timeline: Timeline) -> str:
+    """Return what the picture shows: its text alternative."""
     ending = str(timeline.failure) if timeline.failure else "no rule is broken"
-    label = f"Interleaving of {len(timeline.names)} requests in {len(timeline.steps)} steps; {ending}"
+    return f"Interleaving of {len(timeline.names)} requests in {len(timeline.steps)} steps; {ending}"
+
+
+def _document(canvas: _Canvas, timeline: Timeline) -> str:
+    label = _sentence(timeline)
     lanes = "".join(
         f".dbr .lane{index}{{fill:var(--l{index});fill-opacity:.1;stroke:var(--l{index})}}"
         f".dbr .lane{index}t{{fill:var(--l{index})}}"

@@ -141,7 +141,7 @@ class Report:
         if self.notes:
             parts.append("<ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in self.notes) + "</ul>")
         if self.counterexample is not None:
-            parts.append(self.counterexample.recorded.svg())
+            parts.append(self.counterexample.recorded.html())
         return "\n".join(parts)
 
     def __str__(self) -> str:

@@ -110,14 +110,20 @@ class Timeline:
 
         return swimlanes(self)
 
+    def html(self) -> str:
+        """Return the run as HTML: the picture as an image, and the same as text."""
+        from .picture import as_html
+
+        return as_html(self)
+
     def __str__(self) -> str:
         return self.text()
 
     def __repr__(self) -> str:
         return self.text()
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    def _repr_html_(self) -> str:
+        return self.html()
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:

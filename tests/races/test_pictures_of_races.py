@@ -1,0 +1,50 @@
+"""The picture of a run: readable where a page keeps images only, and never the only form."""
+
+import base64
+import re
+import xml.etree.ElementTree as ElementTree
+
+from corpus.racy_app import BOTH, n_is_two, racy
+from deskbook.races import explore, replay
+
+IMAGE = re.compile(r'<img src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)" width="(\d+)" alt="([^"]+)">')
+
+
+async def report():
+    return await explore(racy, BOTH, invariant=n_is_two, observe=lambda app: {"n": app.state.n})
+
+
+async def test_the_picture_is_an_image_that_a_sanitiser_keeps():
+    found = await report()
+    html = found.html()
+    assert "<svg" not in html
+    assert "<style" not in html
+    address, width, alt = IMAGE.search(html).groups()
+    svg = base64.b64decode(address).decode()
+    assert svg == found.counterexample.timeline().svg()
+    assert ElementTree.fromstring(svg).get("width") == width
+    assert alt == "Interleaving of 2 requests in 4 steps; invariant: n is 1; the steps follow as text"
+
+
+async def test_the_image_brings_its_own_paper_for_light_and_dark_pages():
+    svg = (await report()).counterexample.timeline().svg()
+    assert '<rect width="100%" height="100%" class="paper"/>' in svg
+    assert "prefers-color-scheme:dark" in svg
+    assert "print{" in svg
+
+
+async def test_the_text_timeline_stays_beside_the_image():
+    found = await report()
+    folded = re.search(
+        r"<details><summary>The same as text</summary>\n<pre>(.*?)</pre>", found.html(), re.DOTALL
+    )
+    assert folded[1].splitlines()[0] == "schedule: A B2 A"
+    assert "writes n = 1" in folded[1]
+    assert "=&gt; 200" in folded[1]
+
+
+async def test_a_timeline_alone_shows_the_same_way():
+    run = replay(racy, BOTH, schedule="A B2 A", invariant=n_is_two)
+    shown = run.timeline()._repr_html_()
+    assert IMAGE.match(shown)
+    assert shown == run.timeline().html()
