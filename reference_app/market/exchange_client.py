@@ -24,6 +24,7 @@ from reference_app.patterns.money import Price
 from reference_app.settings import Settings
 
 MAX_TRIES = 3
+LONGEST_WAIT_S = 0.2
 #: Nobody may tell us to wait for longer; what we wait for must not be a typing error of theirs.
 LONGEST_HOLD_S = 60.0
 
@@ -116,7 +117,7 @@ class ExchangeClient:
         )
         self._clock = clock
         self._held_until_s = 0.0
-        self._longest_s = MAX_TRIES * timeout_s
+        self._longest_s = MAX_TRIES * (timeout_s + LONGEST_WAIT_S)
         self.budget = RetryBudget()
         # timeout_s of httpx is for each step; the breaker's is for the whole call.
         self.breaker = CircuitBreaker(
@@ -148,7 +149,7 @@ class ExchangeClient:
             attempts=MAX_TRIES,
             timeout=self._longest_s,
             wait_initial=0.02,
-            wait_max=0.2,
+            wait_max=LONGEST_WAIT_S,
             wait_jitter=0.05,
         ):
             with attempt:
