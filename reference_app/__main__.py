@@ -11,11 +11,12 @@ import uvicorn
 from reference_app.app import create_app
 from reference_app.infra.database import create_engine
 from reference_app.infra.startup import StartupError, check_database
-from reference_app.settings import Settings, SettingsError, load_settings
+from reference_app.settings import Settings, SettingsError, load_settings, token_secret
 
 
 async def preflight(settings: Settings) -> None:
     """Find what would stop the start before the server reports it as a traceback."""
+    token_secret(settings)
     engine = create_engine(settings)
     try:
         await check_database(engine, settings)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from reference_app.accounts.router import router as accounts_router
+from reference_app.identity.dependencies import IdentityState
+from reference_app.identity.passwords import Passwords
+from reference_app.identity.router import router as identity_router
+from reference_app.identity.tokens import Tokens
 from reference_app.infra.database import create_engine, create_sessions
 from reference_app.infra.docs import install_docs
 from reference_app.infra.health import router as health_router
@@ -25,7 +29,11 @@ from reference_app.market.router import MarketState
 from reference_app.market.router import router as market_router
 from reference_app.market.router import router_v2 as market_router_v2
 from reference_app.market.service import MarketService
-from reference_app.settings import Settings, load_settings
+from reference_app.settings import Settings, load_settings, token_secret
+
+
+class DeskState(IdentityState, MarketState):
+    """Everything that the lifespan makes; each noun declares its part."""
 
 
 def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None) -> FastAPI:
@@ -41,7 +49,8 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     settings = settings or load_settings()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[MarketState]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[DeskState]:
+        tokens = Tokens(token_secret(settings), ttl_s=settings.token_ttl_s)
         async with AsyncExitStack() as stack:
             engine = create_engine(settings)
             stack.push_async_callback(engine.dispose)
@@ -54,11 +63,13 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 create_exchange_client(settings, exchange or create_exchange())
             )
             quotes = await stack.enter_async_context(create_quotes(client, settings))
-            yield MarketState(
+            yield DeskState(
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
                 redis=redis,
+                tokens=tokens,
+                passwords=stack.enter_context(closing(Passwords())),
                 market=MarketService(sessions, quotes=quotes),
             )
 
@@ -78,6 +89,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     install_docs(app)
     # The body limit is on the router and not on the app: so its 413 passes through the problem middleware.
     v1 = APIRouter(prefix="/v1", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
+    v1.include_router(identity_router)
     v1.include_router(market_router)
     v1.include_router(accounts_router)
     app.include_router(v1)

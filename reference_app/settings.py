@@ -20,6 +20,8 @@ from sqlalchemy.exc import ArgumentError
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
+_HOW_TO_MAKE_ONE = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names the environment variable and what it must be."""
@@ -57,6 +59,9 @@ class Settings(BaseSettings):
     quote_fresh_s: Seconds = 1.0
     quote_stale_s: Seconds = 30.0
 
+    token_secret: SecretStr | None = None  # migrations and imports do without: see `token_secret`
+    token_ttl_s: int = Field(default=900, ge=1, le=86_400)
+
     max_body_size_bytes: int = Field(default=64 * 1024, ge=1)
     retry_after_s: int = Field(default=1, ge=1)
 
@@ -69,6 +74,14 @@ class Settings(BaseSettings):
     @classmethod
     def _checked(cls, value: Any) -> Any:
         return checked_redis_url(value) if isinstance(value, str) else value
+
+    @field_validator("token_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        # RFC 7518 section 3.2: a key of HS256 has at least the 32 bytes of the hash.
+        if value is not None and len(value.get_secret_value().encode()) < 32:
+            raise ValueError(f"it has fewer than 32 bytes; {_HOW_TO_MAKE_ONE}")
+        return value
 
 
 def normalise_database_url(text: str) -> str:
@@ -121,6 +134,20 @@ def checked_redis_url(text: str) -> str:
 def database_url(settings: Settings) -> URL:
     """Return the URL as an object whose `str` and `repr` mask the password."""
     return make_url(settings.database_url.get_secret_value())
+
+
+def token_secret(settings: Settings) -> str:
+    """Return the secret that access tokens are signed with.
+
+    Without a default: one that is made up at the start would differ from worker to worker, and each would
+    refuse the tokens of the others.
+
+    Raises:
+        SettingsError: It is not set.
+    """
+    if settings.token_secret is None:
+        raise SettingsError(f"DESK_TOKEN_SECRET is not set: {_HOW_TO_MAKE_ONE}.")
+    return settings.token_secret.get_secret_value()
 
 
 def load_settings(**overrides: Any) -> Settings:

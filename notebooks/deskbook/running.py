@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,12 @@ import reference_app
 from deskbook.services import Template, fresh_database, fresh_redis
 from deskbook.serving import ServedApp, ServingError, serving_app
 from deskbook.serving.trace import trace
-from reference_app.app import create_app
+from reference_app.app import DeskState, create_app
 from reference_app.data.load import load_async
-from reference_app.infra.state import AppState
+from reference_app.identity.passwords import Passwords
+from reference_app.identity.service import SCOPES, IdentityService
+from reference_app.identity.tokens import Tokens
+from reference_app.infra.database import create_engine, create_sessions
 from reference_app.settings import load_settings
 
 __all__ = ["RunningApp", "ServedApp", "ServingError", "desk_template", "running_app", "serving_app", "trace"]
@@ -39,6 +44,10 @@ REQUEST_TIMEOUT_S = 10.0
 LIFESPAN_TIMEOUT_S = 15.0
 SQL_TIMEOUT_S = 10.0
 
+#: Who is in every database of the desk. No secrets: the database is on this machine and gone in the end.
+USER, PASSWORD = "ada", "correct horse battery"
+TOKEN_SECRET = secrets.token_urlsafe(32)
+
 
 @dataclass(frozen=True)
 class RunningApp:
@@ -46,7 +55,8 @@ class RunningApp:
 
     Attributes:
         app: The FastAPI app.
-        client: Talks to it; a request that takes longer than 10 s raises `httpx.ReadTimeout`.
+        client: Talks to it as the user ada, who is in every database of the desk; a request that takes
+            longer than 10 s raises `httpx.ReadTimeout`.
         database_url: Of the database, which no other block sees.
         state: What the lifespan made: `state["engine"]`, `state["sessions"]`, `state["settings"]`.
     """
@@ -54,7 +64,21 @@ class RunningApp:
     app: FastAPI
     client: httpx.AsyncClient
     database_url: str
-    state: AppState
+    state: DeskState
+
+    async def sign_in(self, name: str, *, scopes: Iterable[str] | None = None) -> dict[str, str]:
+        """Return the header that makes a request one of this user, who is registered if need be.
+
+        Args:
+            name: Of the user, such as "grace".
+            scopes: What the token may be used for; None: everything that users may.
+        """
+        found = await self.sql("SELECT id FROM users WHERE name = $1", name)
+        if not found:
+            state = self.state
+            identity = IdentityService(state["sessions"], state["passwords"], state["tokens"])
+            found = [{"id": (await identity.register(name, PASSWORD)).id}]
+        return token_header(self.state["tokens"], found[0]["id"], SCOPES if scopes is None else scopes)
 
     async def sql(self, query: str, *args: Any) -> list[dict[str, Any]]:
         """Run a statement on a connection of its own, outside the pool and the transactions of the app.
@@ -90,7 +114,7 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
         url = await stack.enter_async_context(fresh_database(desk_template()))
         if "redis_url" not in overrides:
             overrides["redis_url"] = await stack.enter_async_context(fresh_redis())
-        app = create_app(load_settings(**{"database_url": url, **overrides}))
+        app = create_app(load_settings(**{"database_url": url, "token_secret": TOKEN_SECRET, **overrides}))
         served = _OwnStatePerRequest(app)
         lifespan = LifespanManager(
             served, startup_timeout=LIFESPAN_TIMEOUT_S, shutdown_timeout=LIFESPAN_TIMEOUT_S
@@ -98,14 +122,16 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
         async with lifespan as manager:
             transport = _TimedTransport(app=manager.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-                yield RunningApp(app, client, url, served.state)
+                running = RunningApp(app, client, url, served.state)
+                client.headers.update(await running.sign_in(USER))
+                yield running
 
 
 def desk_template() -> Template:
     """Return the template of the desk's database: migrated, filled with the real prices, analysed."""
     root = Path(reference_app.__file__).parent
     digest = hashlib.sha256()
-    for folder in ("migrations", "data", "market"):
+    for folder in ("migrations", "data", "market", "identity"):
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and path.suffix != ".pyc":
                 digest.update(path.read_bytes())
@@ -118,6 +144,7 @@ async def _build(url: str) -> None:
 
     await upgrade_async(url)
     await load_async(url)
+    await _register(url)
     connection = await asyncpg.connect(url, timeout=SQL_TIMEOUT_S, command_timeout=SQL_TIMEOUT_S)
     try:
         await connection.execute("ANALYZE")
@@ -125,10 +152,27 @@ async def _build(url: str) -> None:
         await connection.close(timeout=SQL_TIMEOUT_S)
 
 
+async def _register(url: str) -> None:
+    """Add the user to a template; here and not in each database, because hashing a password takes long."""
+    settings = load_settings(database_url=url)
+    engine = create_engine(settings)
+    try:
+        with closing(Passwords()) as passwords:
+            identity = IdentityService(create_sessions(engine), passwords, Tokens(TOKEN_SECRET, ttl_s=1))
+            await identity.register(USER, PASSWORD)
+    finally:
+        await engine.dispose()
+
+
+def token_header(tokens: Tokens, user_id: uuid.UUID, scopes: Iterable[str] = SCOPES) -> dict[str, str]:
+    """Return the Authorization header with a new token for the user."""
+    return {"Authorization": f"Bearer {tokens.issue(user_id, scopes)}"}
+
+
 class _OwnStatePerRequest:
     """Copies the lifespan state for each request, as uvicorn does; asgi-lifespan hands out one dictionary."""
 
-    state: AppState
+    state: DeskState
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -11,7 +11,7 @@ from types import FrameType
 import click
 import uvicorn
 
-from deskbook.running import desk_template
+from deskbook.running import PASSWORD, TOKEN_SECRET, USER, desk_template
 from deskbook.services import ServicesError, ensure, fresh_database
 from reference_app.app import create_app
 from reference_app.settings import SettingsError, load_settings
@@ -61,7 +61,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _run(listener: socket.socket, url: str) -> None:
-    app = create_app(load_settings(database_url=url))
+    app = create_app(load_settings(database_url=url, token_secret=TOKEN_SECRET))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S)
     )
@@ -70,6 +70,7 @@ def _run(listener: socket.socket, url: str) -> None:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     click.echo(f"{ensure('postgres').postgres}")
     click.echo(f"Interactive docs: {address}/docs   Stop with Ctrl-C.")
+    click.echo(f"Sign in there (Authorize) as {USER}, password: {PASSWORD}")
     sys.stdout.flush()
     server.run(sockets=[listener])
 

@@ -15,7 +15,17 @@ import uuid
 from decimal import Decimal
 from typing import Literal
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Numeric, String, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Numeric,
+    String,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -60,6 +70,9 @@ class Account(Base):
             "(kind = 'cash') = (balance IS NOT NULL) AND (kind = 'cash') = (minimum_balance IS NOT NULL)",
             name="cash_has_balance",
         ),
+        CheckConstraint("(kind = 'cash') = (owner_id IS NOT NULL)", name="cash_has_owner"),
+        # To list the accounts of a user, and for orders to point at: the owner of one is the owner of both.
+        UniqueConstraint("owner_id", "id"),
         # The service asks first; this holds even when the service is wrong.
         CheckConstraint("balance >= minimum_balance", name="minimum_balance"),
         # NUMERIC(16, 2) would round a third digit away; scale() sees it. NaN is above every number.
@@ -70,6 +83,7 @@ class Account(Base):
     # Random: it stands in URLs and must not be guessable.
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     kind: Mapped[str] = mapped_column(String(10))
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
     name: Mapped[str] = mapped_column(String(100))
     balance: Mapped[Decimal | None] = mapped_column(Numeric)
     minimum_balance: Mapped[Decimal | None] = mapped_column(Numeric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +19,10 @@ from reference_app.accounts.models import (
     LedgerTransaction,
     TransactionKind,
 )
+from reference_app.patterns.keyset_page import Keyset
+
+ACCOUNTS = Keyset("accounts", Account.id)
+ENTRIES = Keyset("entries", LedgerEntry.id)  # oldest first
 
 
 class AccountRepository:
@@ -26,19 +31,29 @@ class AccountRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, name: str) -> Account:
+    async def add(self, owner_id: uuid.UUID, name: str) -> Account:
         """Insert an empty cash account."""
+        zero = Decimal("0.00")
         account = Account(
-            kind=AccountKind.CASH, name=name, balance=Decimal("0.00"), minimum_balance=Decimal("0.00")
+            kind=AccountKind.CASH, owner_id=owner_id, name=name, balance=zero, minimum_balance=zero
         )
         self._session.add(account)
         await self._session.flush()
         return account
 
-    async def cash_account(self, account_id: uuid.UUID) -> Account | None:
-        """Return the cash account with this id."""
+    async def cash_account(self, account_id: uuid.UUID, owner_id: uuid.UUID | None = None) -> Account | None:
+        """Return the cash account with this id, of this owner where one is named."""
         query = select(Account).where(Account.id == account_id, Account.kind == AccountKind.CASH)
+        if owner_id is not None:
+            query = query.where(Account.owner_id == owner_id)
         return await self._session.scalar(query)
+
+    async def accounts(
+        self, owner_id: uuid.UUID, after: tuple[Any, ...] | None, size: int
+    ) -> Sequence[Account]:
+        """Return the accounts of a user, in the order of `ACCOUNTS`."""
+        query = ACCOUNTS.select(select(Account).where(Account.owner_id == owner_id), after=after, size=size)
+        return (await self._session.scalars(query)).all()
 
     async def change_balance(self, account_id: uuid.UUID, amount: Decimal) -> Decimal | None:
         """Add the amount (negative: take it) if the balance stays within its limits, and lock the row.
@@ -80,18 +95,16 @@ class AccountRepository:
         await self._session.flush()
         return entries
 
-    async def entries(self, account_id: uuid.UUID, after_id: int | None, limit: int) -> Sequence[LedgerEntry]:
-        """Return the entries of an account, oldest first, those after the key."""
+    async def entries(
+        self, account_id: uuid.UUID, after: tuple[Any, ...] | None, size: int
+    ) -> Sequence[LedgerEntry]:
+        """Return the entries of an account, in the order of `ENTRIES`."""
         query = (
             select(LedgerEntry)
             .where(LedgerEntry.account_id == account_id)
             .options(joinedload(LedgerEntry.transaction))
-            .order_by(LedgerEntry.id)
-            .limit(limit)
         )
-        if after_id is not None:
-            query = query.where(LedgerEntry.id > after_id)
-        return (await self._session.scalars(query)).all()
+        return (await self._session.scalars(ENTRIES.select(query, after=after, size=size))).all()
 
     async def entry(self, account_id: uuid.UUID, entry_id: int) -> LedgerEntry | None:
         """Return one entry of an account."""

@@ -14,40 +14,51 @@ from reference_app.accounts.schemas import (
     EntryId,
     EntryOut,
     MovementIn,
-    entry_key,
 )
 from reference_app.accounts.service import AccountService
-from reference_app.infra.paging import (
-    Cursor,
-    InvalidCursor,
-    Page,
-    PageSize,
-    decode_cursor,
-    encode_cursor,
-    link_next,
-)
+from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
+from reference_app.identity.tokens import Principal
+from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.state import AppRequest
 from reference_app.patterns.problem_details import documented
 
-router = APIRouter(prefix="/accounts", tags=["accounts"])
+router = APIRouter(prefix="/accounts", tags=["accounts"], responses=documented(*ACCESS_PROBLEMS))
 
 
-async def account_service(request: AppRequest) -> AccountService:
-    """Return the service of this app."""
-    return AccountService(request.state["sessions"])
+async def reading(
+    request: AppRequest, user: Annotated[Principal, requires("accounts:read")]
+) -> AccountService:
+    """Return the service for who may read."""
+    return AccountService(request.state["sessions"], user.id)
 
 
-Accounts = Annotated[AccountService, Depends(account_service)]
+async def writing(
+    request: AppRequest, user: Annotated[Principal, requires("accounts:write")]
+) -> AccountService:
+    """Return the service for who may move money."""
+    return AccountService(request.state["sessions"], user.id)
+
+
+Accounts = Annotated[AccountService, Depends(reading)]
+WritableAccounts = Annotated[AccountService, Depends(writing)]
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
 async def open_account(
-    body: AccountIn, request: AppRequest, response: Response, accounts: Accounts
+    body: AccountIn, request: AppRequest, response: Response, accounts: WritableAccounts
 ) -> AccountOut:
     """Open an empty cash account."""
     account = await accounts.open(body.name)
     response.headers["Location"] = request.app.url_path_for("read_account", account_id=str(account.id))
     return AccountOut.model_validate(account)
+
+
+@router.get("", responses=documented(InvalidCursor))
+async def list_accounts(
+    request: AppRequest, response: Response, accounts: Accounts, limit: PageSize = 100, cursor: Cursor = None
+) -> Page[AccountOut]:
+    """List your accounts."""
+    return read_page(await accounts.accounts(cursor, limit), AccountOut, request, response)
 
 
 @router.get("/{account_id}", responses=documented(AccountNotFound))
@@ -62,7 +73,11 @@ async def read_account(account_id: AccountId, accounts: Accounts) -> AccountOut:
     responses=documented(AccountNotFound, BalanceTooLarge),
 )
 async def deposit(
-    account_id: AccountId, body: MovementIn, request: AppRequest, response: Response, accounts: Accounts
+    account_id: AccountId,
+    body: MovementIn,
+    request: AppRequest,
+    response: Response,
+    accounts: WritableAccounts,
 ) -> EntryOut:
     """Deposit money from the outside world."""
     entry = EntryOut.model_validate(await accounts.deposit(account_id, body.amount))
@@ -76,7 +91,11 @@ async def deposit(
     responses=documented(AccountNotFound, InsufficientFunds),
 )
 async def withdraw(
-    account_id: AccountId, body: MovementIn, request: AppRequest, response: Response, accounts: Accounts
+    account_id: AccountId,
+    body: MovementIn,
+    request: AppRequest,
+    response: Response,
+    accounts: WritableAccounts,
 ) -> EntryOut:
     """Withdraw money to the outside world, as far as the balance covers it."""
     entry = EntryOut.model_validate(await accounts.withdraw(account_id, body.amount))
@@ -94,10 +113,7 @@ async def list_entries(
     cursor: Cursor = None,
 ) -> Page[EntryOut]:
     """List what happened to an account, oldest first."""
-    rows, more = await accounts.entries(account_id, decode_cursor(cursor, entry_key), limit)
-    next_cursor = encode_cursor(rows[-1].id) if more else None
-    link_next(request, response, next_cursor)
-    return Page(items=[EntryOut.model_validate(row) for row in rows], next_cursor=next_cursor)
+    return read_page(await accounts.entries(account_id, cursor, limit), EntryOut, request, response)
 
 
 @router.get("/{account_id}/entries/{entry_id}", responses=documented(AccountNotFound, EntryNotFound))

@@ -17,14 +17,6 @@ MAX_ENTRY_ID = 2**63 - 1
 EntryId = Annotated[int, Path(ge=1, le=MAX_ENTRY_ID)]
 
 
-def entry_key(text: str) -> int:
-    """Return the entry number in the text; ValueError where no entry can have it."""
-    number = int(text)
-    if not 1 <= number <= MAX_ENTRY_ID:
-        raise ValueError("not an entry number")
-    return number
-
-
 class AccountIn(BaseModel):
     """A new cash account."""
 

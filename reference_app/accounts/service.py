@@ -7,52 +7,65 @@ So a client that reads "201" reads the truth. A commit in a dependency after `yi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from reference_app.accounts.models import OUTSIDE_WORLD, Account, LedgerEntry, TransactionKind
 from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
-from reference_app.accounts.repository import AccountRepository
+from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository
 from reference_app.infra.database import Sessions
-from reference_app.infra.paging import cut
+from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.money import round_money
 
 
 class AccountService:
-    """Opens accounts and moves money.
+    """Opens accounts and moves money, for one user: an account of anybody else does not exist here.
+
+    Not found and not forbidden: 403 would tell that there is such an account.
 
     Args:
         sessions: The session factory of the app.
+        owner_id: The user.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, owner_id: uuid.UUID) -> None:
+        self._sessions, self._owner_id = sessions, owner_id
 
     async def open(self, name: str) -> Account:
         """Open an empty cash account."""
         async with self._sessions.begin() as session:
-            return await AccountRepository(session).add(name)
+            return await AccountRepository(session).add(self._owner_id, name)
+
+    async def accounts(self, cursor: str | None, size: int) -> Page[Account]:
+        """Return a page of the user's accounts.
+
+        Raises:
+            InvalidCursor: The cursor is of no page before.
+        """
+        async with self._sessions() as session:
+            rows = await AccountRepository(session).accounts(self._owner_id, ACCOUNTS.decode(cursor), size)
+        return ACCOUNTS.page(rows, size=size)
 
     async def account(self, account_id: uuid.UUID) -> Account:
         """Return one cash account.
 
         Raises:
-            AccountNotFound: No cash account has this id.
+            AccountNotFound: The user has no account with this id.
         """
         async with self._sessions() as session:
-            return await _find(AccountRepository(session), account_id)
+            return await self._own(session, account_id)
 
     async def deposit(self, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
         """Move money from the outside world to the account.
 
         Args:
-            account_id: Of a cash account.
+            account_id: Of an account of the user.
             amount: Above zero, in dollars and cents.
 
         Raises:
-            AccountNotFound: No cash account has this id.
+            AccountNotFound: The user has no account with this id.
             BalanceTooLarge: The ledger cannot hold the new balance.
         """
         return await self._move(TransactionKind.DEPOSIT, account_id, amount)
@@ -61,49 +74,53 @@ class AccountService:
         """Move money from the account to the outside world.
 
         Args:
-            account_id: Of a cash account.
+            account_id: Of an account of the user.
             amount: Above zero, in dollars and cents.
 
         Raises:
-            AccountNotFound: No cash account has this id.
+            AccountNotFound: The user has no account with this id.
             InsufficientFunds: The balance does not cover the amount.
         """
         return await self._move(TransactionKind.WITHDRAWAL, account_id, -amount)
 
-    async def entries(
-        self, account_id: uuid.UUID, after_id: int | None, page_size: int
-    ) -> tuple[Sequence[LedgerEntry], bool]:
-        """Return a page of the entries of an account, oldest first, and whether more follow.
+    async def entries(self, account_id: uuid.UUID, cursor: str | None, size: int) -> Page[LedgerEntry]:
+        """Return a page of the entries of an account, oldest first.
 
         Raises:
-            AccountNotFound: No cash account has this id.
+            AccountNotFound: The user has no account with this id.
+            InvalidCursor: The cursor is of no page before.
         """
+        after = ENTRIES.decode(cursor)
         async with self._sessions() as session:
-            repository = AccountRepository(session)
-            await _find(repository, account_id)
-            return cut(await repository.entries(account_id, after_id, page_size + 1), page_size)
+            await self._own(session, account_id)
+            rows = await AccountRepository(session).entries(account_id, after, size)
+        return ENTRIES.page(rows, size=size)
 
     async def entry(self, account_id: uuid.UUID, entry_id: int) -> LedgerEntry:
         """Return one entry of an account.
 
         Raises:
-            AccountNotFound: No cash account has this id.
+            AccountNotFound: The user has no account with this id.
             EntryNotFound: The account has no such entry.
         """
         async with self._sessions() as session:
-            repository = AccountRepository(session)
-            await _find(repository, account_id)
-            entry = await repository.entry(account_id, entry_id)
+            await self._own(session, account_id)
+            entry = await AccountRepository(session).entry(account_id, entry_id)
         if entry is None:
             raise EntryNotFound
         return entry
 
     async def _move(self, kind: TransactionKind, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
-        if account_id == OUTSIDE_WORLD:
-            raise _not_found()
         async with self._sessions.begin() as session:
+            await self._own(session, account_id)
             entries = await post(session, kind, {account_id: amount, OUTSIDE_WORLD: -amount})
         return entries[account_id]
+
+    async def _own(self, session: AsyncSession, account_id: uuid.UUID) -> Account:
+        account = await AccountRepository(session).cash_account(account_id, self._owner_id)
+        if account is None:
+            raise _not_found()
+        return account
 
 
 async def post(

@@ -1,4 +1,4 @@
-"""Keyset pages: each starts after the last key of the one before, so page 10,000 costs what page 1 costs."""
+"""Keyset pages over HTTP: parameters, body and Link. `patterns/keyset_page.py` has the idea."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from urllib.parse import urlencode
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
+from reference_app.patterns import keyset_page
 from reference_app.patterns.problem_details import Problem
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Key = TypeVar("Key")
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_PAGE_SIZE = 1000
 
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="How many items at most.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, description="`next_cursor` of the page before; leave it out for the first page."),
+    Query(
+        max_length=keyset_page.MAX_CURSOR_LENGTH,
+        description="`next_cursor` of the page before; leave it out for the first page.",
+    ),
 ]
 
 
@@ -70,6 +75,22 @@ def decode_cursor(cursor: str | None, parse: Callable[[str], Key]) -> Key | None
 def cut(rows: Sequence[Row], page_size: int) -> tuple[Sequence[Row], bool]:
     """Split `page_size + 1` rows into the page and whether more follow: no COUNT is needed."""
     return rows[:page_size], len(rows) > page_size
+
+
+def read_page(
+    found: keyset_page.Page[Row], item: type[Model], request: Request[Any], response: Response
+) -> Page[Model]:
+    """Return the body of a page, and add the Link header (RFC 8288).
+
+    Args:
+        found: What the service read.
+        item: The model of one row.
+        request: Whose query the links repeat.
+        response: Gets the header.
+    """
+    response.headers["Link"] = keyset_page.link_header(request.query_params.multi_items(), found.next_cursor)
+    items = [item.model_validate(row) for row in found.items]
+    return Page.model_construct(items=items, next_cursor=found.next_cursor)
 
 
 def link_next(request: Request[Any], response: Response, cursor: str | None) -> None:

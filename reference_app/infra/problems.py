@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from reference_app.infra.paging import InvalidCursor
+from reference_app.patterns import keyset_page
 from reference_app.patterns.problem_details import InvalidRequest, Problem, documented, install, of_status
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,10 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return of_status(500).response()
 
+    async def invalid_cursor(request: Request, error: Exception) -> JSONResponse:
+        return InvalidCursor(f"{error}.").response()
+
+    app.add_exception_handler(keyset_page.InvalidCursor, invalid_cursor)
     for kind in (DBAPIError, PoolTimeoutError, TimeoutError, ConnectionError):
         app.add_exception_handler(kind, unavailable_or_fault)
 

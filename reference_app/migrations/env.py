@@ -3,6 +3,7 @@
 from alembic import context
 
 import reference_app.accounts.models
+import reference_app.identity.models
 import reference_app.market.models  # noqa: F401 - importing the models fills the metadata
 from reference_app.infra.database import Base
 

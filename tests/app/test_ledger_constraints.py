@@ -38,8 +38,8 @@ async def book(
     """Book a deposit the right way, inside the caller's transaction."""
     if open_first:
         await connection.execute(
-            "INSERT INTO accounts (id, kind, name, balance, minimum_balance) "
-            "VALUES ($1, 'cash', 'Ada', 0, 0)",
+            "INSERT INTO accounts (id, owner_id, kind, name, balance, minimum_balance) "
+            "SELECT $1, id, 'cash', 'Ada', 0, 0 FROM users WHERE name = 'ada'",
             account_id,
         )
     await connection.execute(
@@ -87,8 +87,8 @@ WRONG = {
         NEW + ADD + entry("1", "102") + entry("-1", account=WORLD),
         NEW + ADD + entry("2", "102") + entry("-2", account=WORLD),
         f"UPDATE accounts SET balance = 0 WHERE id = '{ADA}'",
-        "INSERT INTO accounts (id, kind, name, balance, minimum_balance) "
-        "VALUES (gen_random_uuid(), 'cash', 'Rich', 100, 0)",
+        "INSERT INTO accounts (id, owner_id, kind, name, balance, minimum_balance) "
+        "SELECT gen_random_uuid(), id, 'cash', 'Rich', 100, 0 FROM users WHERE name = 'ada'",
     ],
     "ledger_entries_continue_the_account": [
         NEW + entry("1", "101") + entry("-1", account=WORLD),  # the account was not changed
@@ -105,7 +105,12 @@ WRONG = {
         f"UPDATE accounts SET minimum_balance = 100.01 WHERE id = '{ADA}'",
     ],
     "accounts_kind_is_final": [
-        f"UPDATE accounts SET kind = 'outside', balance = NULL, minimum_balance = NULL WHERE id = '{ADA}'"
+        f"UPDATE accounts SET kind = 'outside', balance = NULL, minimum_balance = NULL, owner_id = NULL "
+        f"WHERE id = '{ADA}'"
+    ],
+    "accounts_cash_has_owner_check": [
+        f"UPDATE accounts SET owner_id = NULL WHERE id = '{ADA}'",
+        f"UPDATE accounts SET owner_id = (SELECT id FROM users LIMIT 1) WHERE id = {WORLD}",
     ],
     "accounts_cash_has_balance_check": [
         f"UPDATE accounts SET balance = NULL WHERE id = '{ADA}'",

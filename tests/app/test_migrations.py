@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import reference_app.accounts.models
+import reference_app.identity.models
 import reference_app.market.models  # noqa: F401 - fills the metadata
 from reference_app.infra.database import Base
 from reference_app.infra.migrate import LOCK_KEY, config, upgrade, upgrade_async

@@ -33,9 +33,9 @@ async def test_an_address_that_is_not_there(desk: RunningApp) -> None:
     ("method", "path", "allow"),
     [
         ("DELETE", "/v1/instruments", "GET, HEAD"),
-        ("GET", "/v1/accounts", "POST"),
+        ("PUT", "/v1/accounts", "GET, HEAD, POST"),
         ("PUT", "/v1/accounts/00000000-0000-4000-8000-000000000009", "GET, HEAD"),
-        ("HEAD", "/v1/accounts", "POST"),
+        ("HEAD", "/v1/tokens", "POST"),
     ],
 )
 async def test_a_method_that_is_not_allowed_says_which_are(
@@ -140,11 +140,17 @@ async def test_every_problem_type_explains_itself_at_its_address(desk: RunningAp
             "instrument-not-found",
             "insufficient-funds",
             "invalid-cursor",
+            "invalid-grant",
             "invalid-request",
+            "invalid-scope",
+            "name-taken",
             "no-quote",
+            "not-allowed",
+            "not-authenticated",
             "quote-unavailable",
             "service-unavailable",
             "too-many-requests",
+            "too-many-sign-ins",
         )
     ]
     for page in pages:

@@ -33,6 +33,7 @@ Main = Callable[[], None]
 def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["command"])
     monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("DESK_TOKEN_SECRET", "32 bytes or more, as HS256 needs")
     # A command that wrongly accepts would serve for ever.
     monkeypatch.setattr(uvicorn, "run", lambda *_, **__: pytest.fail("it started"))
 
@@ -103,6 +104,20 @@ def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("DATABASE_URL", "postgresql://ada:hunter2@h/d")
     monkeypatch.setenv("DESK_DATABASE_POOL_SIZE", "many")
     assert "DESK_DATABASE_POOL_SIZE is not valid" in sentence_of(reference_app.__main__.main)
+
+
+def test_without_a_secret_for_tokens_the_service_says_how_to_make_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("DESK_TOKEN_SECRET", "hunter2")
+    assert "DESK_TOKEN_SECRET is not valid: it has fewer than 32 bytes" in sentence_of(
+        reference_app.__main__.main
+    )
+    monkeypatch.delenv("DESK_TOKEN_SECRET")
+    assert "DESK_TOKEN_SECRET is not set: make one with: python -c" in sentence_of(
+        reference_app.__main__.main
+    )
 
 
 async def test_inside_a_process_the_same_is_an_exception_of_one_sentence() -> None:

@@ -151,11 +151,12 @@ class ServedApp:
         return f"<{self._app}: {'served' if self._process else 'not served'}>"
 
     async def _give_it_a_database(self) -> None:
-        from deskbook.running import desk_template
+        from deskbook.running import TOKEN_SECRET, desk_template
         from deskbook.services import fresh_database
 
         url = await self._resources.enter_async_context(fresh_database(desk_template()))
         self._settings["DATABASE_URL"] = url
+        self._settings.setdefault("DESK_TOKEN_SECRET", TOKEN_SECRET)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         options = {"workers": self._workers, "loop": self._loop, "port": self._port, "grace_s": GRACE_S}

@@ -1,0 +1,97 @@
+"""What identity does: users come, sign in, and are given tokens. Each method is one unit of work."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from reference_app.identity.models import User
+from reference_app.identity.passwords import Passwords
+from reference_app.identity.problems import InvalidGrant, InvalidScope, NameTaken, NotAuthenticated
+from reference_app.identity.repository import UserRepository
+from reference_app.identity.tokens import Tokens
+from reference_app.infra.database import Sessions
+
+#: What every user may; the texts are shown in the docs.
+SCOPES = {
+    "accounts:read": "Read your accounts and what happened to them.",
+    "accounts:write": "Open accounts, deposit and withdraw.",
+    "orders:read": "Read your orders.",
+    "orders:write": "Place, amend and cancel orders.",
+    "portfolio:read": "Read your positions and their value.",
+    "watchlists:read": "Read your watchlists.",
+    "watchlists:write": "Change your watchlists.",
+}
+#: What only an operator may; `grant` gives it.
+OPERATOR_SCOPES = {"market:write": "Import instruments and candles."}
+
+
+class IdentityService:
+    """Registers users and signs them in.
+
+    Args:
+        sessions: The session factory of the app.
+        passwords: Hashes and checks.
+        tokens: Issues what a signed-in user sends.
+    """
+
+    def __init__(self, sessions: Sessions, passwords: Passwords, tokens: Tokens) -> None:
+        self._sessions, self._passwords, self._tokens = sessions, passwords, tokens
+
+    async def register(self, name: str, password: str) -> User:
+        """Add a user with every scope that users have.
+
+        Raises:
+            NameTaken: There is one with this name.
+            Overloaded: Too many passwords are being hashed.
+        """
+        password_hash = await self._passwords.hash(password)  # before the transaction: it takes long
+        async with self._sessions.begin() as session:
+            user = await UserRepository(session).add(name, password_hash, sorted(SCOPES))
+        if user is None:
+            raise NameTaken("Choose another name.")
+        return user
+
+    async def sign_in(self, name: str, password: str, scopes: Iterable[str] = ()) -> tuple[str, set[str]]:
+        """Return an access token and its scopes, for the right password.
+
+        Args:
+            name: Of the user.
+            password: As it was typed.
+            scopes: What the token shall carry; nothing: all that the user may.
+
+        Raises:
+            InvalidGrant: There is no such user, or the password is another. It does not say which.
+            InvalidScope: The user may not have a scope.
+            Overloaded: Too many passwords are being checked.
+        """
+        async with self._sessions() as session:
+            user = await UserRepository(session).by_name(name)
+        # The connection is back in the pool: checking takes longer than all queries of a request together.
+        is_right, new_hash = await self._passwords.check(password, user.password_hash if user else None)
+        if user is None or not is_right:
+            raise InvalidGrant(error="invalid_grant")
+        if new_hash is not None:
+            async with self._sessions.begin() as session:
+                await UserRepository(session).set_password_hash(user.id, user.password_hash, new_hash)
+        granted = set(scopes) or set(user.scopes)
+        if not granted <= set(user.scopes):
+            raise InvalidScope(error="invalid_scope")
+        return self._tokens.issue(user.id, granted), granted
+
+    async def user(self, user_id: uuid.UUID) -> User:
+        """Return the user of a token.
+
+        Raises:
+            NotAuthenticated: The user is gone since the token was issued.
+        """
+        async with self._sessions() as session:
+            user = await UserRepository(session).by_id(user_id)
+        if user is None:
+            raise NotAuthenticated.invalid("The user of this access token does not exist")
+        return user
+
+    async def grant(self, name: str, *scopes: str) -> None:
+        """Give a user operator scopes besides the usual ones; they are in tokens from the next sign-in on."""
+        async with self._sessions.begin() as session:
+            await UserRepository(session).set_scopes(name, sorted({*SCOPES, *scopes}))
