@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .interrupts import interruptible, was_stopped
+from .kernel_exit import end_without_waiting
 from .left_behind import (
     CreationSite,
     LostFailureError,
@@ -275,6 +276,7 @@ def load_ipython_extension(shell: Any) -> None:
     if _watch is None:
         _watch = CellWatch(shell)
         _watch.install()
+        end_without_waiting()
 
 
 def unload_ipython_extension(shell: Any) -> None:
