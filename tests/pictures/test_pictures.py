@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from deskbook.pictures import Picture, Row, Span, gauge, growth, histogram, timeline
+from deskbook.pictures import Picture, Row, Span, bars, digits, gauge, growth, histogram, timeline
 from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -32,6 +32,8 @@ DRAWINGS: dict[str, Callable[[], Picture]] = {
     "timeline": lambda: timeline(ROWS, "A report stops every quote."),
     "histogram": lambda: histogram({"with reports": SLOW, "alone": FAST}, "Reports slow every quote."),
     "gauge": lambda: gauge({"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1),
+    "bars": lambda: bars({"no type": 40.0, "a type": 1.0}, "A type is quicker.", x_label="time"),
+    "digits": lambda: digits({"sent": "12.3456", "stored": "12.346"}, "Digits are lost."),
     "growth": lambda: growth(ORDERS, "Each await counts.", x_label="awaits", y_label="orders"),
 }
 drawings = pytest.mark.parametrize("name", DRAWINGS)
@@ -82,6 +84,8 @@ def test_the_text_says_what_the_picture_shows_and_names_no_measured_number() -> 
         "timeline": "Timeline of 1 GET /reports/daily, 2 GET /quotes/ACME. A report stops every quote.",
         "histogram": "Latency histogram of 2 runs: with reports, alone. Reports slow every quote.",
         "gauge": "lag over time. The gauge jumps.",
+        "bars": "Time: no type, a type. A type is quicker.",
+        "digits": "One number digit by digit: sent 12.3456, stored 12.346. Digits are lost.",
         "growth": "Orders by awaits: 3 requests, 2 requests. Each await counts.",
     }
 
@@ -140,6 +144,9 @@ def test_a_long_finding_is_broken_into_lines_of_about_the_same_length() -> None:
         lambda: histogram({"empty": []}, "Nothing."),
         lambda: histogram({name: [1.0] for name in "abcd"}, "Too many."),
         lambda: gauge({"empty": []}, "Nothing.", y_label="s"),
+        lambda: growth({"empty": []}, "Nothing.", x_label="x", y_label="y"),
+        lambda: bars({}, "Nothing.", x_label="x"),
+        lambda: digits({}, "Nothing."),
     ],
 )
 def test_nothing_to_draw_is_an_error(draw: Callable[[], Picture]) -> None:
@@ -149,3 +156,27 @@ def test_nothing_to_draw_is_an_error(draw: Callable[[], Picture]) -> None:
 
 def test_a_single_latency_still_has_a_histogram() -> None:
     assert histogram({"one": [0.001]}, "One request.").png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: growth({"none": [(1, 0)]}, "No logarithm.", x_label="x", y_label="y"),
+        lambda: bars({"none": 0.0}, "No logarithm.", x_label="x"),
+        lambda: digits({"sent": "1e5"}, "No plain number."),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error(draw: Callable[[], Picture]) -> None:
+    with pytest.raises(ValueError, match=r"must be|Expected a plain"):
+        draw()
+
+
+def test_wrong_and_missing_digits_are_marked_and_right_ones_are_not() -> None:
+    def marks(**stations: str) -> int:
+        red, green, blue = np.moveaxis(pixels(digits(stations, "Look.")), 2, 0)
+        return int(((red > 180) & (green < 140) & (blue < 90)).sum())
+
+    assert marks(sent="12.34", stored="12.34") == 0
+    one, two = marks(sent="12.34", stored="12.35"), marks(sent="12.34", stored="12.3")
+    assert one > 0
+    assert two > 0

@@ -6,9 +6,13 @@ finding is its title and part of its text alternative; whoever writes it asserts
     timeline([Row("GET /quotes/ACME", [Span(0.0, 0.4, "blocked")])], "One report stops every quote.")
     histogram({"with reports": slow.latencies_s, "alone": fast.latencies_s}, "Reports slow every quote.")
     gauge({"loop lag": samples}, "The gauge jumps at each report.", y_label="lag (s)")
+    bars({"no type": 40, "a type": 1}, "The type is the quicker one.", x_label="time, the quickest is 1")
+    digits({"sent": "0.30", "stored": "0.31"}, "One digit is wrong.")
     growth({"2 requests": [(1, 6), (2, 20)]}, "Each await counts.", x_label="awaits", y_label="orders")
 """
 
+from deskbook.pictures.bars import bars
+from deskbook.pictures.digits import digits
 from deskbook.pictures.gauge import gauge
 from deskbook.pictures.growth import growth
 from deskbook.pictures.histogram import histogram
@@ -16,4 +20,15 @@ from deskbook.pictures.picture import Picture
 from deskbook.pictures.prices import price_chart
 from deskbook.pictures.timeline import Row, Span, timeline
 
-__all__ = ["Picture", "Row", "Span", "gauge", "growth", "histogram", "price_chart", "timeline"]
+__all__ = [
+    "Picture",
+    "Row",
+    "Span",
+    "bars",
+    "digits",
+    "gauge",
+    "growth",
+    "histogram",
+    "price_chart",
+    "timeline",
+]
