@@ -174,7 +174,7 @@ def test_from_an_empty_database_to_a_running_service_and_a_clean_end() -> None:
     assert "Traceback" not in log
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.prove)])
 def test_deskbook_serve_shows_the_docs_and_ends_cleanly(name: str) -> None:
     with serving("deskbook", "serve") as (process, address):
         assert httpx.get(f"{address}/docs", timeout=10).status_code == 200

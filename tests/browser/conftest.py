@@ -60,10 +60,9 @@ def chromium():
 
 
 @pytest.fixture
-def lab_page(chromium, lab_address, request):
-    """An empty page; parametrised indirectly with the colour scheme that the reader prefers."""
-    scheme = getattr(request, "param", "light")
-    context = chromium.new_context(viewport=VIEWPORT, color_scheme=scheme)
+def lab_page(chromium, lab_address):
+    """An empty page."""
+    context = chromium.new_context(viewport=VIEWPORT, color_scheme="light")
     yield LabPage(context.new_page(), lab_address)
     context.close()
 
@@ -95,6 +94,12 @@ class LabPage:
         self.page.goto(f"{url.scheme}://{url.netloc}/lab/tree/notebooks/{name}.ipynb?reset&{url.query}")
         self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for()
         self.page.wait_for_function(f"{NOTEBOOK}?.sessionContext.session?.kernel?.status === 'idle'")
+
+    def prefer(self, scheme):
+        """Choose the colour scheme of the reader, "light" or "dark"; JupyterLab follows it at once."""
+        self.page.emulate_media(color_scheme=scheme)
+        is_light = str(scheme == "light").lower()
+        self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{is_light}'")
 
     def run_all_from_the_menu(self):
         self.page.get_by_role("menuitem", name="Run", exact=True).click()

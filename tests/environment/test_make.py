@@ -79,6 +79,7 @@ def test_a_full_disk_is_said_before_anything_is_installed(bare_machine, monkeypa
     assert not (bare_machine[1] / ".venv").exists()
 
 
+@pytest.mark.prove  # ten seconds: an environment with pip is made before the network is asked
 def test_without_a_network_one_sentence_says_so(bare_machine):
     (bare_machine[0] / "python3").symlink_to(sys._base_executable)
     nowhere = "http://127.0.0.1:9/simple"
