@@ -22,6 +22,7 @@ from reference_app.infra.problem_pages import router as problem_pages_router
 from reference_app.infra.problems import COMMON_RESPONSES, install_problems
 from reference_app.infra.redis_client import create_redis
 from reference_app.infra.startup import check_database
+from reference_app.market.aggregates import Aggregates
 from reference_app.market.exchange_client import create_exchange_client
 from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.quotes import create_quotes
@@ -63,6 +64,8 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 create_exchange_client(settings, exchange or create_exchange())
             )
             quotes = await stack.enter_async_context(create_quotes(client, settings))
+            market = MarketService(sessions, quotes=quotes, aggregates=Aggregates(redis))
+            await market.warm()
             yield DeskState(
                 settings=settings,
                 engine=engine,
@@ -70,7 +73,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 redis=redis,
                 tokens=tokens,
                 passwords=stack.enter_context(closing(Passwords())),
-                market=MarketService(sessions, quotes=quotes),
+                market=market,
             )
 
     app = FastAPI(

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -57,6 +57,20 @@ class MarketRepository:
         )
         return await self._session.scalar(query)
 
+    async def aggregates(
+        self, instrument_id: int, unit: str, start: dt.date, end: dt.date
+    ) -> Sequence[Row[Any]]:
+        """Return candles of a longer interval by their first day, from `start` to before `end`.
+
+        Args:
+            instrument_id: Of the instrument.
+            unit: "week" (from Monday) or "month".
+            start: First day, included.
+            end: The day after the last.
+        """
+        values = {"id": instrument_id, "unit": unit, "start": start, "end": end}
+        return (await self._session.execute(text(AGGREGATE), values)).all()
+
     async def save_instruments(self, names: dict[str, str]) -> None:
         """Insert instruments, or give those that exist their new name."""
         statement = insert(Instrument).values([{"symbol": key, "name": name} for key, name in names.items()])
@@ -76,6 +90,15 @@ class MarketRepository:
         changed = await self._session.execute(text(TAKE_OVER))
         return len(changed.all())
 
+
+# Without ::timestamp, date_trunc would go through the time zone of the session.
+AGGREGATE = """
+SELECT date_trunc(:unit, date::timestamp)::date AS start,
+    (array_agg(open ORDER BY date))[1] AS open, max(high) AS high, min(low) AS low,
+    (array_agg(close ORDER BY date DESC))[1] AS close, sum(volume) AS volume, count(*) AS days
+FROM candles WHERE instrument_id = :id AND date >= :start AND date < :end
+GROUP BY 1 ORDER BY 1
+"""
 
 CREATE_IMPORT = """
 CREATE TEMPORARY TABLE candle_import (

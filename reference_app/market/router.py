@@ -18,6 +18,7 @@ from reference_app.infra.paging import (
     link_next,
 )
 from reference_app.infra.state import AppRequest, AppState
+from reference_app.market.aggregates import AggregatesOut, Interval
 from reference_app.market.problems import InstrumentNotFound, NoQuote, QuoteUnavailable
 from reference_app.market.schemas import (
     CandleOut,
@@ -26,6 +27,7 @@ from reference_app.market.schemas import (
     LiveQuoteOut,
     QuoteOut,
     Symbol,
+    Year,
     symbol_key,
 )
 from reference_app.market.service import MarketService
@@ -92,6 +94,19 @@ async def list_candles(
     next_cursor = encode_cursor(rows[-1].date) if more else None
     link_next(request, response, next_cursor)
     return Page(items=[CandleOut.model_validate(row) for row in rows], next_cursor=next_cursor)
+
+
+@router.get(
+    "/{symbol}/aggregates/{interval}/{year}",
+    response_model=AggregatesOut,
+    responses=documented(InstrumentNotFound) | NOT_MODIFIED,
+)
+async def read_aggregates(
+    request: AppRequest, symbol: Symbol, interval: Interval, year: Year, market: Market
+) -> Response:
+    """Return the weeks or the months of an instrument that begin in a year, oldest first."""
+    body = await market.aggregates(symbol, interval, year)
+    return validated(request, body, cache_control="public, max-age=60")
 
 
 @router.get("/{symbol}/quote", responses=documented(InstrumentNotFound, NoQuote))

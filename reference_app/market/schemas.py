@@ -57,6 +57,9 @@ class CandleOut(BaseModel):
     adjusted_close: Decimal = Field(description="After splits and dividends, as the source gives it.")
 
 
+Year = Annotated[int, Path(ge=1900, le=2200, examples=[2012])]
+
+
 class QuoteOut(BaseModel):
     """The newest price: the close of the last trading day that is known."""
 

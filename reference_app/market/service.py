@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from reference_app.infra.database import Sessions
 from reference_app.infra.paging import cut
+from reference_app.market.aggregates import AggregateOut, Aggregates, AggregatesOut, Interval
 from reference_app.market.exchange_client import ExchangeQuote
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
@@ -18,6 +21,7 @@ from reference_app.patterns.ttl_cache import TTLCache
 #: Another process may add or rename an instrument; this is for how long a worker may not have heard of it.
 INSTRUMENT_TTL_S = 10.0
 MAX_INSTRUMENTS = 10_000
+MAX_WARM = 100
 
 
 class MarketService:
@@ -26,11 +30,15 @@ class MarketService:
     Args:
         sessions: The session factory of the app.
         quotes: What the exchange says, kept for a moment; None where no live prices are needed.
+        aggregates: Weekly and monthly candles, kept for all workers; None: each is made when it is asked for.
     """
 
-    def __init__(self, sessions: Sessions, *, quotes: Quotes | None = None) -> None:
+    def __init__(
+        self, sessions: Sessions, *, quotes: Quotes | None = None, aggregates: Aggregates | None = None
+    ) -> None:
         self._sessions = sessions
         self._quotes = quotes
+        self._aggregates = aggregates or Aggregates(None)
         self._instruments: TTLCache[str, Instrument] = TTLCache(
             ttl_s=INSTRUMENT_TTL_S, max_entries=MAX_INSTRUMENTS
         )
@@ -103,6 +111,44 @@ class MarketService:
             raise NoQuote
         return candle
 
+    async def aggregates(self, symbol: str, interval: Interval, year: int) -> bytes:
+        """Return the weeks or months of an instrument that begin in a year, as the JSON of `AggregatesOut`.
+
+        Raises:
+            InstrumentNotFound: No instrument has this symbol.
+        """
+        instrument = await self.instrument(symbol)
+        start, end = _first_day(interval, year), _first_day(interval, year + 1)
+        unit = "week" if interval is Interval.WEEKLY else "month"
+
+        async def load() -> bytes:
+            async with self._sessions() as session:
+                rows = await MarketRepository(session).aggregates(instrument.id, unit, start, end)
+            items = [AggregateOut.model_validate(row) for row in rows]
+            body = AggregatesOut(symbol=symbol, interval=interval, year=year, items=items)
+            return body.model_dump_json().encode()
+
+        rendered = await self._aggregates.get(symbol, f"{symbol}:{interval}:{year}", load)
+        assert rendered is not None
+        return rendered
+
+    async def warm(self, symbols: Sequence[str] | None = None) -> None:
+        """Have the aggregates of each instrument's last year at hand before they are asked for.
+
+        Args:
+            symbols: Of which instruments; None: of the first hundred.
+        """
+        await self._aggregates.warm(partial(self._warm, symbols))
+
+    async def _warm(self, symbols: Sequence[str] | None) -> None:
+        if symbols is None:
+            symbols = [row.symbol for row in (await self.instruments(None, MAX_WARM))[0]]
+        for symbol in symbols[:MAX_WARM]:
+            with contextlib.suppress(NoQuote):
+                year = (await self.last_candle(symbol)).date.year
+                for interval in Interval:
+                    await self.aggregates(symbol, interval, year)
+
     async def load(self, names: dict[str, str], candles: Iterable[CandleRecord]) -> int:
         """Take in instruments and candles, all or nothing; a second run changes nothing.
 
@@ -118,7 +164,14 @@ class MarketService:
             await repository.save_instruments(names)
             changed = await repository.save_candles(candles)
         self._instruments.clear()
+        await self._aggregates.drop(names)
         return changed
+
+
+def _first_day(interval: Interval, year: int) -> dt.date:
+    """Return the first day of the first week (a Monday) or month that begins in the year."""
+    january = dt.date(year, 1, 1)
+    return january + dt.timedelta(days=-january.weekday() % 7) if interval is Interval.WEEKLY else january
 
 
 async def _find(repository: MarketRepository, symbol: str) -> Instrument:

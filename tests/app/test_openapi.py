@@ -22,6 +22,7 @@ def test_the_routes_are_these() -> None:
         "GET /v1/instruments",
         "GET /v1/instruments/{symbol}",
         "GET /v1/instruments/{symbol}/candles",
+        "GET /v1/instruments/{symbol}/aggregates/{interval}/{year}",
         "GET /v1/instruments/{symbol}/quote",
         "GET /v2/instruments/{symbol}/quote",
         "POST /v1/users",
