@@ -1,0 +1,38 @@
+# rejected by test_an_unknown_kind_is_refused: what is unknown becomes a market order
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Discriminator, Tag
+
+
+class Market(BaseModel):
+    type: str = "market"
+    symbol: str
+    quantity: int
+
+
+class Limit(Market):
+    limit_price: Decimal
+
+
+class Stop(Market):
+    stop_price: Decimal
+
+
+def kind_of(order):
+    kind = order.get("type")
+    return kind if kind in ("limit", "stop") else "market"
+
+
+Order = Annotated[
+    Annotated[Market, Tag("market")] | Annotated[Limit, Tag("limit")] | Annotated[Stop, Tag("stop")],
+    Discriminator(kind_of),
+]
+
+app = FastAPI()
+
+
+@app.post("/orders")
+async def place(order: Order) -> str:
+    return type(order).__name__
