@@ -30,10 +30,13 @@ from reference_app.market.router import MarketState
 from reference_app.market.router import router as market_router
 from reference_app.market.router import router_v2 as market_router_v2
 from reference_app.market.service import MarketService
+from reference_app.orders.router import OrdersState
+from reference_app.orders.router import router as orders_router
+from reference_app.orders.service import OrderService
 from reference_app.settings import Settings, load_settings, token_secret
 
 
-class DeskState(IdentityState, MarketState):
+class DeskState(IdentityState, MarketState, OrdersState):
     """Everything that the lifespan makes; each noun declares its part."""
 
 
@@ -74,6 +77,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 tokens=tokens,
                 passwords=stack.enter_context(closing(Passwords())),
                 market=market,
+                orders=OrderService(engine, sessions, market),
             )
 
     app = FastAPI(
@@ -95,6 +99,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     v1.include_router(identity_router)
     v1.include_router(market_router)
     v1.include_router(accounts_router)
+    v1.include_router(orders_router)
     app.include_router(v1)
     v2 = APIRouter(prefix="/v2", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
     v2.include_router(market_router_v2)

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     token_secret: SecretStr | None = None  # migrations and imports do without: see `token_secret`
     token_ttl_s: int = Field(default=900, ge=1, le=86_400)
 
+    matcher_tasks: int = Field(default=4, ge=1, le=100)  # each may hold a connection
+    matcher_lease_s: Seconds = 30.0
+    matcher_poll_interval_s: Seconds = 0.2
+    matcher_look_again_s: Seconds = 5.0
+    relay_poll_interval_s: Seconds = 0.2
+
     max_body_size_bytes: int = Field(default=64 * 1024, ge=1)
     retry_after_s: int = Field(default=1, ge=1)
 

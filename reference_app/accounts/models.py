@@ -31,8 +31,11 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from reference_app.infra.database import Base
 
-#: The other side of every deposit and withdrawal; the migration creates it.
+#: The other sides of every movement; the migrations create them. Deposits come from the outside world, cash
+#: for open orders waits in the second, and the exchange is paid and pays.
 OUTSIDE_WORLD = uuid.UUID("00000000-0000-4000-8000-000000000001")
+HELD = uuid.UUID("00000000-0000-4000-8000-000000000002")
+EXCHANGE = uuid.UUID("00000000-0000-4000-8000-000000000003")
 
 CURRENCY: Literal["USD"] = "USD"
 
@@ -54,6 +57,10 @@ class TransactionKind(enum.StrEnum):
 
     DEPOSIT = "deposit"
     WITHDRAWAL = "withdrawal"
+    HOLD = "hold"
+    RELEASE = "release"
+    BUY = "buy"
+    SELL = "sell"
 
 
 class Account(Base):
@@ -94,7 +101,9 @@ class LedgerTransaction(Base):
     """One movement of money: at least two entries that sum to zero."""
 
     __tablename__ = "ledger_transactions"
-    __table_args__ = (CheckConstraint("kind IN ('deposit', 'withdrawal')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind IN ('deposit', 'withdrawal', 'hold', 'release', 'buy', 'sell')", name="kind"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))

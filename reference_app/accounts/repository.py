@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
@@ -16,13 +18,42 @@ from reference_app.accounts.models import (
     Account,
     AccountKind,
     LedgerEntry,
-    LedgerTransaction,
     TransactionKind,
 )
+from reference_app.infra.database import driver_of
 from reference_app.patterns.keyset_page import Keyset
 
 ACCOUNTS = Keyset("accounts", Account.id)
 ENTRIES = Keyset("entries", LedgerEntry.id)  # oldest first
+
+#: Straight to the driver (`driver_of`): every order that is placed, filled or cancelled moves money.
+CHANGE_BALANCE = """
+UPDATE accounts SET balance = balance + $2
+WHERE id = $1 AND balance + $2 BETWEEN minimum_balance AND $4 AND ($3::uuid IS NULL OR owner_id = $3)
+RETURNING balance
+"""
+ADD_TRANSACTION = """
+WITH booked AS (INSERT INTO ledger_transactions (kind) VALUES ($1) RETURNING id, posted_at),
+added AS (
+    INSERT INTO ledger_entries (transaction_id, account_id, amount, balance_after)
+    SELECT booked.id, side.* FROM booked, unnest($2::uuid[], $3::numeric[], $4::numeric[]) AS side
+    RETURNING id, transaction_id, account_id, amount, balance_after
+)
+SELECT added.*, booked.posted_at FROM added, booked
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One side of a transaction that was booked now; `LedgerEntry` is one that was read."""
+
+    id: int
+    transaction_id: int
+    account_id: uuid.UUID
+    kind: str
+    amount: Decimal
+    balance_after: Decimal | None
+    posted_at: dt.datetime
 
 
 class AccountRepository:
@@ -55,7 +86,9 @@ class AccountRepository:
         query = ACCOUNTS.select(select(Account).where(Account.owner_id == owner_id), after=after, size=size)
         return (await self._session.scalars(query)).all()
 
-    async def change_balance(self, account_id: uuid.UUID, amount: Decimal) -> Decimal | None:
+    async def change_balance(
+        self, account_id: uuid.UUID, amount: Decimal, owner_id: uuid.UUID | None
+    ) -> Decimal | None:
         """Add the amount (negative: take it) if the balance stays within its limits, and lock the row.
 
         One statement reads, decides and writes. With a SELECT before the UPDATE two withdrawals of 80.00 both
@@ -63,37 +96,27 @@ class AccountRepository:
         for the row lock of the first, then reads the condition again on the new balance.
 
         Returns:
-            The new balance, or None where the account does not exist or the limits forbid it.
+            The new balance, or None where the account does not exist (or is another's) or its limits forbid
+            it.
         """
-        new_balance = Account.balance + amount
-        statement = (
-            update(Account)
-            .where(Account.id == account_id, new_balance.between(Account.minimum_balance, MAXIMUM_BALANCE))
-            .values(balance=new_balance)
-            .returning(Account.balance)
-            .execution_options(synchronize_session=False)
+        driver = await driver_of(self._session)
+        balance: Decimal | None = await driver.fetchval(
+            CHANGE_BALANCE, account_id, amount, owner_id, MAXIMUM_BALANCE
         )
-        return await self._session.scalar(statement)
+        return balance
 
     async def add_transaction(
         self, kind: TransactionKind, sides: Sequence[tuple[uuid.UUID, Decimal, Decimal | None]]
-    ) -> list[LedgerEntry]:
-        """Insert a transaction with its entries.
+    ) -> list[Entry]:
+        """Insert a transaction with its entries, in one statement.
 
         Args:
             kind: Why money moved.
             sides: Account, amount and the balance it left, for each entry.
         """
-        transaction = LedgerTransaction(kind=kind)
-        self._session.add(transaction)
-        await self._session.flush()
-        entries = [
-            LedgerEntry(account_id=account_id, amount=amount, balance_after=balance, transaction=transaction)
-            for account_id, amount, balance in sides
-        ]
-        self._session.add_all(entries)
-        await self._session.flush()
-        return entries
+        driver = await driver_of(self._session)
+        rows = await driver.fetch(ADD_TRANSACTION, kind, *zip(*sides, strict=True))
+        return [Entry(kind=kind, **row) for row in rows]
 
     async def entries(
         self, account_id: uuid.UUID, after: tuple[Any, ...] | None, size: int

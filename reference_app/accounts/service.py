@@ -12,12 +12,19 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from reference_app.accounts.models import OUTSIDE_WORLD, Account, LedgerEntry, TransactionKind
+from reference_app.accounts.models import EXCHANGE, HELD, OUTSIDE_WORLD, Account, LedgerEntry, TransactionKind
 from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
-from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository
+from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository, Entry
 from reference_app.infra.database import Sessions
 from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.money import round_money
+
+OPEN_ONE = "Open an account with POST /v1/accounts."
+NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
+
+
+#: For other nouns: the words of `post`.
+__all__ = ["EXCHANGE", "HELD", "AccountService", "TransactionKind", "post"]
 
 
 class AccountService:
@@ -57,7 +64,7 @@ class AccountService:
         async with self._sessions() as session:
             return await self._own(session, account_id)
 
-    async def deposit(self, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
+    async def deposit(self, account_id: uuid.UUID, amount: Decimal) -> Entry:
         """Move money from the outside world to the account.
 
         Args:
@@ -70,7 +77,7 @@ class AccountService:
         """
         return await self._move(TransactionKind.DEPOSIT, account_id, amount)
 
-    async def withdraw(self, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
+    async def withdraw(self, account_id: uuid.UUID, amount: Decimal) -> Entry:
         """Move money from the account to the outside world.
 
         Args:
@@ -110,34 +117,40 @@ class AccountService:
             raise EntryNotFound
         return entry
 
-    async def _move(self, kind: TransactionKind, account_id: uuid.UUID, amount: Decimal) -> LedgerEntry:
+    async def _move(self, kind: TransactionKind, account_id: uuid.UUID, amount: Decimal) -> Entry:
         async with self._sessions.begin() as session:
-            await self._own(session, account_id)
-            entries = await post(session, kind, {account_id: amount, OUTSIDE_WORLD: -amount})
+            sides = {account_id: amount, OUTSIDE_WORLD: -amount}
+            entries = await post(session, kind, sides, owner_id=self._owner_id)
         return entries[account_id]
 
     async def _own(self, session: AsyncSession, account_id: uuid.UUID) -> Account:
-        account = await AccountRepository(session).cash_account(account_id, self._owner_id)
-        if account is None:
-            raise _not_found()
-        return account
+        return await _find(AccountRepository(session), account_id, self._owner_id)
 
 
 async def post(
-    session: AsyncSession, kind: TransactionKind, sides: Mapping[uuid.UUID, Decimal]
-) -> dict[uuid.UUID, LedgerEntry]:
+    session: AsyncSession,
+    kind: TransactionKind,
+    sides: Mapping[uuid.UUID, Decimal],
+    *,
+    owner_id: uuid.UUID | None = None,
+) -> dict[uuid.UUID, Entry]:
     """Book one transaction inside the caller's: other nouns move money together with their own rows.
+
+    Two statements where one cash account is involved, as in every order.
 
     Args:
         session: An open unit of work; the caller commits it.
         kind: Why money moves.
         sides: What each account gains (or loses, below zero); they sum to zero.
+        owner_id: Whose the cash accounts must be; None: the caller knows.
 
     Raises:
-        AccountNotFound: An account does not exist.
+        AccountNotFound: An account does not exist, or is another user's.
         InsufficientFunds: A balance would fall below its limit.
         BalanceTooLarge: A balance would rise above what the ledger can hold.
     """
+    if owner_id is not None and NO_BALANCE.issuperset(sides):
+        raise AccountNotFound(OPEN_ONE)  # a user has named one of the desk's own accounts
     repository = AccountRepository(session)
     rows: list[tuple[uuid.UUID, Decimal, Decimal | None]] = []
     # Always in the same order: two transfers A to B and B to A would else each hold one row lock and wait for
@@ -145,24 +158,20 @@ async def post(
     for account_id in sorted(sides):
         amount = sides[account_id]
         balance = None
-        if account_id != OUTSIDE_WORLD:
-            balance = await repository.change_balance(account_id, amount)
+        if account_id not in NO_BALANCE:
+            balance = await repository.change_balance(account_id, amount, owner_id)
             if balance is None:
-                raise _refusal(await _find(repository, account_id), amount)
+                raise _refusal(await _find(repository, account_id, owner_id), amount)
         rows.append((account_id, amount, balance))
     entries = await repository.add_transaction(kind, rows)
     return {entry.account_id: entry for entry in entries}
 
 
-async def _find(repository: AccountRepository, account_id: uuid.UUID) -> Account:
-    account = await repository.cash_account(account_id)
+async def _find(repository: AccountRepository, account_id: uuid.UUID, owner_id: uuid.UUID | None) -> Account:
+    account = await repository.cash_account(account_id, owner_id)
     if account is None:
-        raise _not_found()
+        raise AccountNotFound(OPEN_ONE)
     return account
-
-
-def _not_found() -> AccountNotFound:
-    return AccountNotFound("Open an account with POST /v1/accounts.")
 
 
 def _refusal(account: Account, amount: Decimal) -> InsufficientFunds | BalanceTooLarge:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import asyncpg
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -71,6 +75,35 @@ def _replace_closed(connection: DBAPIConnection, record: object, proxy: object) 
     driver: asyncpg.Connection = connection.driver_connection
     if driver.is_closed():
         raise InvalidatePoolError("the server closed this connection")
+
+
+@asynccontextmanager
+async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection of the pool as the driver has it, for one hot read outside of a transaction.
+
+    SQLAlchemy between a statement and the driver costs more than a short statement itself. What is read
+    thousands of times a second goes past it; pool, limits and timeouts stay the same. Everything else uses
+    a session.
+    """
+    connection = await engine.raw_connection()
+    try:
+        yield connection.driver_connection
+    finally:
+        # Nothing to roll back, so this awaits nothing: no transaction was begun.
+        connection.close()
+
+
+async def driver_of(session: AsyncSession) -> asyncpg.Connection:
+    """Return the driver's connection of a session, inside its transaction, for hot statements.
+
+    What goes this way is in the transaction of the session: it commits and rolls back with it.
+    """
+    raw = await (await session.connection()).get_raw_connection()
+    driver: Any = raw.driver_connection
+    if not driver.is_in_transaction():
+        # SQLAlchemy begins with its first statement. Without this, ours would commit by itself.
+        await session.execute(text("SELECT"))
+    return driver
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:

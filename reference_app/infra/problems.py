@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 #: resources (53), shut down or cancelled (57), serialization failure, deadlock, lock not available.
 #: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RETRYABLE = ("08", "53", "57", "40001", "40P01", "55P03")
+
+#: Of statements that go past SQLAlchemy (`infra/database.py`), which would have wrapped them.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class ServiceUnavailable(Problem):
@@ -85,7 +89,7 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
         return InvalidCursor(f"{error}.").response()
 
     app.add_exception_handler(keyset_page.InvalidCursor, invalid_cursor)
-    for kind in (DBAPIError, PoolTimeoutError, TimeoutError, ConnectionError):
+    for kind in (DBAPIError, *DRIVER_ERRORS, PoolTimeoutError, TimeoutError, ConnectionError):
         app.add_exception_handler(kind, unavailable_or_fault)
 
 
@@ -93,4 +97,6 @@ def _is_retryable(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         return error.connection_invalidated or state.startswith(RETRYABLE)
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(RETRYABLE)
     return True

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 
 from reference_app.infra.database import Sessions
 from reference_app.infra.paging import cut
 from reference_app.market.aggregates import AggregateOut, Aggregates, AggregatesOut, Interval
-from reference_app.market.exchange_client import ExchangeQuote
+from reference_app.market.exchange_client import ExchangeQuote, create_exchange_client
+from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
-from reference_app.market.quotes import Quotes, live_quote
+from reference_app.market.quotes import Quotes, create_quotes, live_quote
 from reference_app.market.repository import MarketRepository
 from reference_app.patterns.single_flight import SingleFlight
 from reference_app.patterns.ttl_cache import TTLCache
+from reference_app.settings import Settings
 
 #: Another process may add or rename an instrument; this is for how long a worker may not have heard of it.
 INSTRUMENT_TTL_S = 10.0
@@ -172,6 +174,21 @@ def _first_day(interval: Interval, year: int) -> dt.date:
     """Return the first day of the first week (a Monday) or month that begins in the year."""
     january = dt.date(year, 1, 1)
     return january + dt.timedelta(days=-january.weekday() % 7) if interval is Interval.WEEKLY else january
+
+
+@contextlib.asynccontextmanager
+async def open_market(sessions: Sessions, settings: Settings) -> AsyncIterator[MarketService]:
+    """Give the service to a process besides the web workers, with a client of the exchange of its own.
+
+    Args:
+        sessions: The session factory of the process.
+        settings: Where the exchange is; None there: the simulated one, which says the same in every process.
+    """
+    async with (
+        create_exchange_client(settings, create_exchange()) as client,
+        create_quotes(client, settings) as quotes,
+    ):
+        yield MarketService(sessions, quotes=quotes)
 
 
 async def _find(repository: MarketRepository, symbol: str) -> Instrument:

@@ -22,7 +22,9 @@ from sqlalchemy.pool import NullPool
 
 import reference_app.accounts.models
 import reference_app.identity.models
-import reference_app.market.models  # noqa: F401 - fills the metadata
+import reference_app.market.models
+import reference_app.orders.models
+import reference_app.portfolio.models  # noqa: F401 - fills the metadata
 from reference_app.infra.database import Base
 from reference_app.infra.migrate import LOCK_KEY, config, upgrade, upgrade_async
 from reference_app.infra.revisions import MIGRATIONS, head

@@ -1,0 +1,57 @@
+"""Match orders until SIGTERM: `python -m reference_app.orders.matcher`. Run as many of these as you need.
+
+Each takes jobs that no other has (SKIP LOCKED), so more processes share the work and never an order. One that
+is killed loses nothing: its job is free again when its lease is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reference_app.infra.database import create_sessions
+from reference_app.infra.process import run_process
+from reference_app.market.service import open_market
+from reference_app.orders.matching import Matching
+from reference_app.patterns.idempotency_key import IdempotencyKeys
+from reference_app.patterns.skip_locked_queue import JobQueue
+from reference_app.settings import Settings
+
+PURGE_INTERVAL_S = 60.0
+PURGE_BATCH = 1000
+
+
+async def match(settings: Settings, engine: AsyncEngine) -> None:
+    """Work on jobs with several tasks, and now and then delete idempotency keys that are past their time."""
+    sessions = create_sessions(engine)
+    queue = JobQueue(
+        sessions,
+        handler_timeout_s=settings.matcher_lease_s / 2,
+        lease_s=settings.matcher_lease_s,
+    )
+    async with open_market(sessions, settings) as market, asyncio.TaskGroup() as group:
+        matching = Matching(market, look_again_s=settings.matcher_look_again_s)
+        for _ in range(settings.matcher_tasks):
+            group.create_task(queue.work(matching, poll_interval_s=settings.matcher_poll_interval_s))
+        group.create_task(_purge(IdempotencyKeys(sessions)))
+
+
+async def _purge(keys: IdempotencyKeys) -> None:
+    while True:
+        try:
+            while await keys.purge(PURGE_BATCH) == PURGE_BATCH:
+                pass  # in batches: one DELETE of a day's keys would hold its locks for long
+        except Exception:  # the database restarts, for one; the keys wait until the next time
+            logging.getLogger(__name__).exception("idempotency keys could not be purged")
+        await asyncio.sleep(PURGE_INTERVAL_S)
+
+
+def main() -> None:
+    """Match the orders of the database that DATABASE_URL names."""
+    run_process("matcher", match)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Tables of orders and their fills, and those of the three patterns that orders stand on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    String,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from reference_app.infra.database import Base
+
+Timestamp = TIMESTAMP(timezone=True)
+
+
+class Order(Base):
+    """What somebody wants to buy or sell.
+
+    What is held for it follows from the row: `hold_price` for each share that is still to be bought, while it
+    is active. So no second number can disagree with it.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        # The owner stands here too, so that "my orders" and "is it mine" need no join; and is the account's.
+        ForeignKeyConstraint(["owner_id", "account_id"], ["accounts.owner_id", "accounts.id"]),
+        CheckConstraint("side IN ('buy', 'sell')", name="side"),
+        CheckConstraint("type IN ('market', 'limit')", name="type"),
+        CheckConstraint("state IN ('pending', 'open', 'filled', 'cancelled', 'rejected')", name="state"),
+        CheckConstraint("(type = 'limit') = (limit_price IS NOT NULL)", name="limit_has_price"),
+        CheckConstraint(
+            "limit_price > 0 AND limit_price < 1e14 AND scale(limit_price) <= 4", name="limit_price"
+        ),
+        CheckConstraint("(side = 'buy') = (hold_price IS NOT NULL)", name="buy_has_hold"),
+        CheckConstraint("hold_price > 0 AND hold_price < 1e14 AND scale(hold_price) <= 2", name="hold_price"),
+        CheckConstraint("quantity > 0 AND filled_quantity BETWEEN 0 AND quantity", name="quantity"),
+        CheckConstraint("(state = 'filled') = (filled_quantity = quantity)", name="filled"),
+        Index(None, "owner_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    owner_id: Mapped[uuid.UUID] = mapped_column()
+    account_id: Mapped[uuid.UUID] = mapped_column()
+    instrument_id: Mapped[int] = mapped_column(ForeignKey("instruments.id"))
+    #: As it was called when the order was placed.
+    symbol: Mapped[str] = mapped_column(String(10))
+    side: Mapped[str] = mapped_column(String(4))
+    type: Mapped[str] = mapped_column(String(6))
+    limit_price: Mapped[Decimal | None] = mapped_column(Numeric)
+    #: Cash that a buy holds for each share, in cents; the order is never filled above it.
+    hold_price: Mapped[Decimal | None] = mapped_column(Numeric)
+    quantity: Mapped[int] = mapped_column(BigInteger)
+    filled_quantity: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    state: Mapped[str] = mapped_column(String(10), server_default=text("'pending'"))
+    #: Counts changes; the ETag is made of it (patterns/optimistic_version.py).
+    version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    placed_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class Fill(Base):
+    """One trade of an order with the exchange; below zero: sold."""
+
+    __tablename__ = "fills"
+    __table_args__ = (
+        CheckConstraint("quantity <> 0", name="quantity"),
+        CheckConstraint("price > 0 AND price < 1e14 AND scale(price) <= 4", name="price"),
+        CheckConstraint("amount > 0 AND amount < 1e14 AND scale(amount) <= 2", name="amount"),
+        Index(None, "order_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    ledger_transaction_id: Mapped[int] = mapped_column(ForeignKey("ledger_transactions.id"))
+    quantity: Mapped[int] = mapped_column(BigInteger)
+    price: Mapped[Decimal] = mapped_column(Numeric)
+    amount: Mapped[Decimal] = mapped_column(Numeric)
+    filled_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+#: patterns/idempotency_key.py: the replies that a repeated request gets.
+idempotency_keys = Table(
+    "idempotency_keys",
+    Base.metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("expires_at", Timestamp, nullable=False),
+    Index(None, "expires_at"),
+)
+#: patterns/skip_locked_queue.py: orders that a matcher shall look at.
+jobs = Table(
+    "jobs",
+    Base.metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("payload", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("not_before", Timestamp, nullable=False, server_default=func.now()),
+    Column("token", Uuid),
+    Index(None, "not_before"),
+)
+#: patterns/outbox.py: events that the relay has not told yet.
+outbox = Table(
+    "outbox",
+    Base.metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("not_before", Timestamp, nullable=False, server_default=func.now()),
+    Index(None, "key", "id"),
+)

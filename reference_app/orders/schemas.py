@@ -1,0 +1,81 @@
+"""What orders take and say on the wire. Prices are strings: a JSON number would lose digits."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import MISSING, BaseModel, ConfigDict, Field, model_validator
+
+from reference_app.orders.states import OrderState
+from reference_app.patterns.money import Amount, Price
+
+PositivePrice = Annotated[Decimal, Amount(scale=4, positive=True)]
+#: strict: true and "5" are no numbers of shares.
+Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000, examples=[10])]
+OrderId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Side = Literal["buy", "sell"]
+
+
+class MarketOrderIn(BaseModel):
+    """An order that takes the price of the exchange: at once, or not at all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["market"]
+    account_id: uuid.UUID = Field(description="Pays, or has the shares.")
+    symbol: str = Field(pattern="^[A-Z][A-Z0-9.]{0,9}$", examples=["AAPL"])
+    side: Side
+    quantity: Quantity = Field(description="Shares.")
+
+
+class LimitOrderIn(MarketOrderIn):
+    """An order that waits until the exchange offers its limit or better."""
+
+    type: Literal["limit"]  # type: ignore[assignment]
+    limit_price: PositivePrice = Field(description="US dollars a share.", examples=["431.5000"])
+
+
+OrderIn = Annotated[MarketOrderIn | LimitOrderIn, Field(discriminator="type")]
+
+
+class AmendmentIn(BaseModel):
+    """What shall be different; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # MISSING and not None: null is no quantity, and must not pass for "leave it as it is".
+    quantity: Quantity | MISSING = Field(default=MISSING, description="All shares, the filled ones included.")
+    limit_price: PositivePrice | MISSING = Field(default=MISSING, examples=["431.5000"])
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> AmendmentIn:
+        if not self.model_fields_set:
+            raise ValueError("name a quantity, a limit_price or both")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """Return what was sent, by name."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class OrderOut(BaseModel):
+    """An order as it is now."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    account_id: uuid.UUID
+    symbol: str = Field(examples=["AAPL"])
+    side: Side
+    type: Literal["market", "limit"]
+    limit_price: Price | None
+    quantity: int
+    filled_quantity: int
+    state: OrderState
+    version: int = Field(description="Counts changes; the ETag is made of it.")
+    placed_at: dt.datetime
+    updated_at: dt.datetime

@@ -1,0 +1,1 @@
+"""What an account owns: positions and their value."""
