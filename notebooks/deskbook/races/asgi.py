@@ -10,6 +10,7 @@ under user middleware, and before background tasks and the teardown of dependenc
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -48,6 +49,11 @@ class RequestTemplate:
             "client": ("127.0.0.1", 50_000),
             "root_path": "",
         }
+
+    @functools.cached_property
+    def httpx_caller(self) -> HttpxCaller:
+        """The client that sends the request through httpx."""
+        return HttpxCaller(self.request)
 
     def fresh_scope(self, state: dict[str, Any] | None) -> dict[str, Any]:
         """Return a scope that the application may write into."""
@@ -198,17 +204,42 @@ class _SuspendingTransport(httpx.ASGITransport):
         super().__init__(app=wrapped, raise_app_exceptions=False)
 
 
+class _Switch(httpx.AsyncBaseTransport):
+    """Leads to the application of the present run, so that a client can be used for many."""
+
+    target: _SuspendingTransport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self.target.handle_async_request(request)
+
+
+class HttpxCaller:
+    """An `httpx.AsyncClient` for one of the requests, which at most one task uses at a time.
+
+    Making a client, and the request in it, costs as much as a handler, so both are made once. A client
+    remembers cookies; they are forgotten before each run.
+
+    Args:
+        encoded: the request.
+    """
+
+    def __init__(self, encoded: httpx.Request) -> None:
+        self._switch = _Switch()
+        self._client = httpx.AsyncClient(transport=self._switch, base_url=BASE_URL)
+        self._request = self._client.build_request(
+            encoded.method, encoded.url, headers=encoded.headers, content=encoded.content
+        )
+
+    async def call(self, app: App, state: dict[str, Any] | None) -> httpx.Response:
+        """Send the request to an application."""
+        self._client.cookies.clear()
+        transport = self._switch.target = _SuspendingTransport(app, state)
+        response = await self._client.send(self._request)
+        if transport.failure is not None:
+            response.extensions["exception"] = transport.failure
+        return response
+
+
 async def call_httpx(app: App, template: RequestTemplate, state: dict[str, Any] | None) -> httpx.Response:
     """Send one request with `httpx.AsyncClient`, as a client would."""
-    transport = _SuspendingTransport(app, state)
-    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-        request = client.build_request(
-            template.request.method,
-            template.request.url,
-            headers=template.request.headers,
-            content=template.body,
-        )
-        response = await client.send(request)
-    if transport.failure is not None:
-        response.extensions["exception"] = transport.failure
-    return response
+    return await template.httpx_caller.call(app, state)

@@ -2,7 +2,8 @@
 
 The collector starts after a number of allocations, so it strikes at a different step each time, and what it
 finalises (async generators, `__del__`) is code that runs. Between runs it does no harm. What was alive before
-the search is frozen, so that collecting the left-overs of some runs is cheap.
+the search is frozen, and so is what outlives a collection (the prefixes that are still to be run): collecting
+the left-overs of some runs is then cheap, however long the search has been going on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class NoCollection:
         self._runs += 1
         if self._runs % RUNS_BETWEEN_COLLECTIONS == 0:
             gc.collect()
+            gc.freeze()
 
     def __exit__(self, *exc_info: object) -> None:
         # Always: Python 3.12 starts with some objects frozen, and what stays frozen is never freed.

@@ -28,7 +28,7 @@ import asyncio
 import contextvars
 import functools
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from . import frames
 from .base_loop import Handle
@@ -36,7 +36,7 @@ from .chooser import REQUEST, Chooser
 from .environment import EnvironmentLoop
 from .errors import Deadlock, Livelock
 from .schedule import APP
-from .steps import is_task_step, letters, ran_user_code
+from .steps import TASK_STEP, is_task_step, letters, ran_user_code
 
 #: Steps that tasks of the application (a queue worker) get after the last request, to finish what it left.
 _MAX_TAIL_STEPS = 100
@@ -65,10 +65,11 @@ class ControlledLoop(EnvironmentLoop):
         self.steps = 0
         self.exploring = False
         self._deferred: list[Handle] = []
-        self._ready: dict[str, tuple[Any, Handle]] = {}
+        self._ready: dict[str, tuple[Any, Handle, str]] = {}
         self._quiet: list[tuple[asyncio.Task[Any], Handle, str]] = []
         self._touched: dict[str, bool] = {}
         self._names: dict[Any, str] = {}
+        self._anchors: dict[Any, Any] = {}
         self._children: dict[str, int] = {}
         self._tail_steps = 0
 
@@ -110,7 +111,7 @@ class ControlledLoop(EnvironmentLoop):
         super().finish()
 
     def _requeue(self) -> None:
-        self._incoming.extend(handle for _, handle in self._ready.values())
+        self._incoming.extend(handle for _, handle, _ in self._ready.values())
         self._incoming.extend(handle for _, handle, _ in self._quiet)
         self._incoming.extend(self._deferred)
         self._ready.clear()
@@ -118,39 +119,57 @@ class ControlledLoop(EnvironmentLoop):
         self._deferred.clear()
 
     def _drive(self, chooser: Chooser) -> None:
-        ready = self._ready
+        # The inner loop of every search: what nearly every step needs is written out, the rest is called.
+        ready, quiet, incoming, deferred = self._ready, self._quiet, self._incoming, self._deferred
+        unstarted, touched, timers = self._unstarted, self._touched, self._timers
+        choose, max_steps, children = chooser.choose, self.max_steps, self._children
         while True:
             if self._conditions:
                 self._check_conditions()
-            self._drain()
-            if self._quiet and self._run_a_quiet_task():
+            if incoming:
+                self._drain()
+            if quiet and self._run_a_quiet_task():
                 continue
             options = list(ready)
-            if self._unstarted and self._symmetry:
+            if unstarted and self._symmetry:
                 options = self._first_of_equals(options)
-            if self._quiet:
-                options.extend(self._name(task, request) for task, _, request in self._quiet)
+            if quiet:
+                options.extend(self._name(task, request) for task, _, request in quiet)
             runnable = bool(options)
-            if runnable and self._only_app_work_left(options):
+            if APP in children and runnable and self._only_app_work_left(options):
                 return
-            if self._timers or self._clock_jumps or self._cancellable or not runnable:
+            if timers or self._clock_jumps or self._cancellable or not runnable:
                 if not self._requests_left() and not self._children_left(runnable):
                     return
                 self._add_environment(options, runnable)
                 if not options:
-                    if self._deferred:
-                        self._incoming.extend(self._deferred)
-                        self._deferred.clear()
+                    if deferred:
+                        incoming.extend(deferred)
+                        deferred.clear()
                         self._count_step()
                         continue
                     if not self._requests_left():
                         return
                     raise Deadlock(self._describe_blocked())
-            self._count_step()
-            self._take(chooser.choose(options, self))
-            if self._deferred:
-                self._incoming.extend(self._deferred)
-                self._deferred.clear()
+            self.steps += 1
+            if self.steps > max_steps:
+                self._give_up()
+            step = choose(options, self)
+            entry = ready.pop(step, None)
+            if entry is None:
+                self._take(step)
+            else:
+                owner, handle, request = entry
+                unstarted.discard(step)
+                touched[request] = True
+                if self.on_step is None:
+                    self._run(handle)
+                else:
+                    task = owner if isinstance(owner, asyncio.Task) else None
+                    self.on_step(step, task, functools.partial(self._run, handle))
+            if deferred:
+                incoming.extend(deferred)
+                deferred.clear()
 
     _symmetry: tuple[tuple[str, ...], ...] = ()
 
@@ -169,31 +188,35 @@ class ControlledLoop(EnvironmentLoop):
     def _count_step(self) -> None:
         self.steps += 1
         if self.steps > self.max_steps:
-            raise Livelock(
-                f"the requests still run after {self.max_steps:,} steps in a fair order: "
-                f"{self._describe_blocked()}"
-            )
+            self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        most = f"{self.max_steps:,} steps in a fair order"
+        raise Livelock(f"the requests still run after {most}: {self._describe_blocked()}")
 
     def _drain(self) -> None:
         """Run callbacks of the libraries at once, and sort tasks by where they stand."""
-        incoming = self._incoming
+        incoming, ready, names, unstarted = self._incoming, self._ready, self._names, self._unstarted
+        stands_in_user_code, anchors = frames.stands_in_user_code, self._anchors
         seen: set[Any] | None = None
         while incoming:
             handle = incoming.popleft()
             if handle.is_cancelled:
                 continue
             callback = handle.callback
-            task = getattr(callback, "__self__", None)
-            if isinstance(task, asyncio.Task) and is_task_step(callback):
-                name = self._names.get(task)
-                if name is not None and name in self._unstarted:
-                    self._ready[name] = (task, handle)
-                elif frames.stands_in_user_code(task):
-                    self._ready[name or self._name(task, self._request_of(handle))] = (task, handle)
+            task: Any = getattr(callback, "__self__", None)
+            if type(callback) is TASK_STEP or (isinstance(task, asyncio.Task) and is_task_step(callback)):
+                name = names.get(task)
+                if name in unstarted:
+                    ready[name] = (task, handle, name)
+                elif stands_in_user_code(task, anchors):
+                    request = self._request_of(handle)
+                    ready[name or self._name(task, request)] = (task, handle, request)
                 else:
                     self._quiet.append((task, handle, self._request_of(handle)))
             elif frames.kind_of_callback(callback) == frames.USER:
-                self._ready[self._name(handle, self._request_of(handle))] = (handle, handle)
+                request = self._request_of(handle)
+                ready[self._name(handle, request)] = (handle, handle, request)
             else:
                 key = (getattr(callback, "__func__", callback), id(task))
                 seen = set() if seen is None else seen
@@ -242,17 +265,7 @@ class ControlledLoop(EnvironmentLoop):
         )
 
     def _take(self, step: str) -> None:
-        entry = self._ready.pop(step, None)
-        if entry is not None:
-            owner, handle = entry
-            self._unstarted.discard(step)
-            self._touched[step.partition(".")[0]] = True
-            if self.on_step is None:
-                self._run(handle)
-            else:
-                task = owner if isinstance(owner, asyncio.Task) else None
-                self.on_step(step, task, lambda: self._run(handle))
-            return
+        """Take a step that no ready actor stands for: a task in framework code, or the environment."""
         for index, (task, handle, request) in enumerate(self._quiet):
             if self._names.get(task) == step:
                 del self._quiet[index]

@@ -101,21 +101,23 @@ class Follow:
 
     def choose(self, options: Sequence[str], loop: Any) -> str:
         """Return the next step; see `chooser.Chooser`."""
-        index = len(self.steps)
-        last = self._last
-        if index < len(self._prefix):
+        steps, last, followed = self.steps, self._last, len(self._prefix)
+        index = len(steps)
+        if index < followed:
             step = self._prefix[index]
-            as_before = index + 1 < len(self._prefix) or not self._expected or self._same(options)
+            as_before = index + 1 < followed or not self._expected or self._same(options)
             if step not in options or not as_before:
                 raise Diverged(
                     f"step {index + 1} of the schedule is {step!r}, but only {', '.join(options)} can run: "
                     f"the code did something else than before (real I/O, random numbers, the time, a global?)"
                 )
+        elif last in options:
+            step = last  # type: ignore[assignment]
         else:
-            step = last if last in options else _same_request(last, options)  # type: ignore[assignment]
-        forced = False
+            step = _same_request(last, options)
         if len(options) > 1:
-            if step == last and index >= len(self._prefix) and self._spins(step, loop):
+            forced = False
+            if self._stretch >= SPIN_LIMIT and step == last and index >= followed and self._spins(step, loop):
                 others = [option for option in options if option != step and not is_environment(option)]
                 others = others or [option for option in options if option.startswith("clock")]
                 if others:
@@ -129,10 +131,8 @@ class Follow:
                     self.cost += cost_of(step, options, last)
                 elif step != last and last in options:
                     self.cost += 1
-        if step != last:
-            self._stretch = 0
-        self._stretch += 1
-        self.steps.append(step)
+        self._stretch = self._stretch + 1 if step == last else 1
+        steps.append(step)
         if step[0] != "c" or not is_environment(step):
             self._last = step
         return step
@@ -162,8 +162,6 @@ class Follow:
             self.branches.append((index, kept, last, cost))
 
     def _spins(self, step: str, loop: Any) -> bool:
-        if self._stretch < SPIN_LIMIT:
-            return False
         if self._stretch == SPIN_LIMIT:
             self._places = []
         place = loop.place_of(step)

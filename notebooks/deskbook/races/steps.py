@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,43 @@ from . import frames
 _TASK_STEP_NAMES = frozenset(
     {"task_wakeup", "__wakeup", "__step", "_Task__wakeup", "_Task__step", "TaskWakeupMethWrapper"}
 )
+
+
+class _LoopOfOneTask:
+    """Enough of a loop to hold one task, to learn the private type of its steps."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Any] = []
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> None:
+        self.callbacks.append(callback)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _type_of_a_task_step() -> type:
+    loop: Any = _LoopOfOneTask()
+    task = asyncio.Task(_nothing(), loop=loop)
+    loop.callbacks[0]()
+    assert task.done()
+    return type(loop.callbacks[0])
+
+
+#: What asyncio queues to run a task: a C type, or, where tasks are written in Python, a bound method.
+TASK_STEP = _type_of_a_task_step()
+if TASK_STEP is types.MethodType:
+    TASK_STEP = type(None)  # any method is of that type, so it tells nothing
 
 
 def ran_user_code(task: asyncio.Task[Any], run: Callable[[], None]) -> bool:
