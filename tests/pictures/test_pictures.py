@@ -180,3 +180,10 @@ def test_wrong_and_missing_digits_are_marked_and_right_ones_are_not() -> None:
     one, two = marks(sent="12.34", stored="12.35"), marks(sent="12.34", stored="12.3")
     assert one > 0
     assert two > 0
+
+
+def test_a_timeline_says_what_its_states_stand_for() -> None:
+    plain = timeline(ROWS, "A report stops every quote.")
+    named = timeline(ROWS, "A report stops every quote.", meanings={"blocked": "waits for the exchange"})
+    assert named.png != plain.png
+    assert named.alt == plain.alt

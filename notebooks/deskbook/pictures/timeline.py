@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -37,12 +37,13 @@ class Row:
         return sum(span.end_s - span.start_s for span in self.spans if span.state == state)
 
 
-def timeline(rows: Sequence[Row], finding: str) -> Picture:
+def timeline(rows: Sequence[Row], finding: str, *, meanings: Mapping[State, str] | None = None) -> Picture:
     """Draw what each task did, over time.
 
     Args:
         rows: top to bottom; times in seconds on any clock, zero is the earliest of them.
         finding: what the picture shows, in a sentence without measured numbers.
+        meanings: what the states stand for, where the rows are not tasks that share an event loop.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -61,7 +62,9 @@ def timeline(rows: Sequence[Row], finding: str) -> Picture:
         axes.set_xlabel("time (ms)")
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
-        set_legend(figure, [_key(state) for state in STATES if state in {span.state for span in spans}])
+        words = {**STATE_MEANINGS, **(meanings or {})}
+        shown = {span.state for span in spans}
+        set_legend(figure, [_key(state, words[state]) for state in STATES if state in shown])
         set_finding(figure, finding)
         return Picture(figure, f"Timeline of {_counted(rows)}. {finding}")
 
@@ -82,9 +85,9 @@ def _draw(axes: Axes, place: int, row: Row, begin_s: float) -> None:
         )
 
 
-def _key(state: str) -> Patch:
+def _key(state: str, meaning: str) -> Patch:
     look = STATES[state]
-    return Patch(facecolor=look.fill, edgecolor=look.edge, hatch=look.hatch, label=STATE_MEANINGS[state])
+    return Patch(facecolor=look.fill, edgecolor=look.edge, hatch=look.hatch, label=meaning)
 
 
 def _counted(rows: Sequence[Row]) -> str:
