@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from reference_app.accounts.router import router as accounts_router
 from reference_app.identity.dependencies import IdentityState
 from reference_app.identity.passwords import Passwords
+from reference_app.identity.problems import NotAuthenticated
 from reference_app.identity.router import router as identity_router
 from reference_app.identity.tokens import Tokens
 from reference_app.infra.database import create_engine, create_sessions
 from reference_app.infra.docs import install_docs
+from reference_app.infra.health import add_checks, create_health
 from reference_app.infra.health import router as health_router
-from reference_app.infra.http_methods import HttpMethodsMiddleware
+from reference_app.infra.metrics import Metrics
+from reference_app.infra.middleware import install_middleware
 from reference_app.infra.problem_pages import router as problem_pages_router
 from reference_app.infra.problems import COMMON_RESPONSES, install_problems
+from reference_app.infra.rate_limits import create_limiter
 from reference_app.infra.redis_client import create_redis
 from reference_app.infra.startup import check_database
 from reference_app.market.aggregates import Aggregates
@@ -33,6 +37,8 @@ from reference_app.market.service import MarketService
 from reference_app.orders.router import OrdersState
 from reference_app.orders.router import router as orders_router
 from reference_app.orders.service import OrderService
+from reference_app.patterns.graceful_drain import Drain
+from reference_app.patterns.loop_lag import LoopLag
 from reference_app.settings import Settings, load_settings, token_secret
 
 
@@ -51,6 +57,8 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
         SettingsError: A setting is missing or wrong.
     """
     settings = settings or load_settings()
+    metrics, health = Metrics(), create_health()
+    drain = Drain(notice_s=settings.shutdown_notice_s, on_begin=health.close)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[DeskState]:
@@ -67,15 +75,24 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 create_exchange_client(settings, exchange or create_exchange())
             )
             quotes = await stack.enter_async_context(create_quotes(client, settings))
+            passwords = stack.enter_context(closing(Passwords()))
             market = MarketService(sessions, quotes=quotes, aggregates=Aggregates(redis))
             await market.warm()
+            add_checks(health, engine, redis)
+            await stack.enter_async_context(LoopLag(observe=metrics.loop_lag.observe))
+            # Last, so first at the end: readiness says no, requests under way finish, then the pools close.
+            await stack.enter_async_context(drain)
             yield DeskState(
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
                 redis=redis,
+                health=health,
+                limiter=create_limiter(
+                    redis, limit=settings.rate_limit, window_s=settings.rate_limit_window_s
+                ),
                 tokens=tokens,
-                passwords=stack.enter_context(closing(Passwords())),
+                passwords=passwords,
                 market=market,
                 orders=OrderService(engine, sessions, market),
             )
@@ -92,7 +109,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
         generate_unique_id_function=_operation_id,
     )
     install_problems(app, settings.retry_after_s)
-    app.add_middleware(HttpMethodsMiddleware)
+    install_middleware(app, settings, metrics, drain, _caller)
     install_docs(app)
     # The body limit is on the router and not on the app: so its 413 passes through the problem middleware.
     v1 = APIRouter(prefix="/v1", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
@@ -104,9 +121,23 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     v2 = APIRouter(prefix="/v2", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
     v2.include_router(market_router_v2)
     app.include_router(v2)
-    app.include_router(health_router)
-    app.include_router(problem_pages_router)
+    app.include_router(health_router, max_body_size=settings.max_body_size_bytes)
+    app.include_router(problem_pages_router, max_body_size=settings.max_body_size_bytes)
+    app.include_router(metrics.router())
     return app
+
+
+def _caller(scope: Scope) -> str:
+    """Name who asks, for the rate limit: the user of a good token, else the address.
+
+    A token that is not good is not a caller: who makes them up would have a fresh limit each time.
+    """
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            with suppress(NotAuthenticated):
+                return f"user:{scope['state']['tokens'].verify(value[7:].decode('latin-1').strip()).id}"
+    client = scope.get("client")
+    return f"address:{client[0] if client else 'unknown'}"
 
 
 def _operation_id(route: APIRoute) -> str:

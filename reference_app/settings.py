@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -62,6 +63,14 @@ class Settings(BaseSettings):
     token_secret: SecretStr | None = None  # migrations and imports do without: see `token_secret`
     token_ttl_s: int = Field(default=900, ge=1, le=86_400)
 
+    #: Requests a caller may make at once, and then again in each window; counted only with Redis.
+    rate_limit: int = Field(default=6000, ge=1, le=10_000_000)
+    rate_limit_window_s: int = Field(default=60, ge=1, le=86_400)
+    #: Where browsers may call from, separated by commas: https://desk.example,https://admin.desk.example
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: From SIGTERM to the end of listening; readiness says no at once, and balancers need time to hear it.
+    shutdown_notice_s: float = Field(default=3.0, ge=0, le=60)
+
     matcher_tasks: int = Field(default=4, ge=1, le=100)  # each may hold a connection
     matcher_lease_s: Seconds = 30.0
     matcher_poll_interval_s: Seconds = 0.2
@@ -80,6 +89,16 @@ class Settings(BaseSettings):
     @classmethod
     def _checked(cls, value: Any) -> Any:
         return checked_redis_url(value) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        origins = (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+        if not all(re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin) for origin in origins):
+            raise ValueError("expected origins such as https://desk.example, separated by commas")
+        return tuple(origins)
 
     @field_validator("token_secret")
     @classmethod

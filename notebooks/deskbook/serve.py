@@ -61,7 +61,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _run(listener: socket.socket, url: str) -> None:
-    app = create_app(load_settings(database_url=url, token_secret=TOKEN_SECRET))
+    app = create_app(load_settings(database_url=url, token_secret=TOKEN_SECRET, shutdown_notice_s=0))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S)
     )

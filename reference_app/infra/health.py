@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Literal
-
 from fastapi import APIRouter
-from pydantic import BaseModel
+from redis.asyncio import Redis
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reference_app.infra.problems import ServiceUnavailable
 from reference_app.infra.state import AppRequest
+from reference_app.patterns.health import Health, Report
 from reference_app.patterns.problem_details import documented
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -19,24 +18,39 @@ router = APIRouter(prefix="/health", tags=["health"])
 READY_TIMEOUT_S = 0.8
 
 
-class Health(BaseModel):
-    """The answer of a probe."""
+def create_health() -> Health:
+    """Return the health of an app, without checks before its lifespan adds them."""
+    return Health(timeout_s=READY_TIMEOUT_S)
 
-    status: Literal["ok"] = "ok"
+
+def add_checks(health: Health, engine: AsyncEngine, redis: Redis | None) -> None:
+    """Ask the database, which no request can do without, and Redis, which all of them can.
+
+    Args:
+        health: Of the app.
+        engine: Of the app.
+        redis: Of the app; None: it is not asked.
+    """
+
+    async def ask_database() -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    health.add("database", ask_database)
+    if redis is not None:
+        health.add("redis", redis.ping, required=False)
 
 
-@router.get("/live")
-async def live() -> Health:
+@router.get("/live", response_model_exclude_defaults=True)
+async def live() -> Report:
     """Say that the process answers; it asks nobody else."""
-    return Health()
+    return Report(status="ok")
 
 
-@router.get("/ready", responses=documented(ServiceUnavailable))
-async def ready(request: AppRequest) -> Health:
-    """Say whether requests can be served: the database answers within 0.8 s."""
-    try:
-        async with asyncio.timeout(READY_TIMEOUT_S), request.state["sessions"]() as session:
-            await session.execute(text("SELECT 1"))
-    except Exception as error:
-        raise ServiceUnavailable("The database does not answer.") from error
-    return Health()
+@router.get("/ready", response_model_exclude_defaults=True, responses=documented(ServiceUnavailable))
+async def ready(request: AppRequest) -> Report:
+    """Say whether requests can be served: the database answers in 0.8 s, and the service is not closing."""
+    report = await request.state["health"].ready()
+    if report.status == "unavailable":
+        raise ServiceUnavailable(f"Failing: {', '.join(sorted(report.failing))}.")
+    return report

@@ -66,7 +66,9 @@ class InternalError(Problem):
 
 
 #: For `responses=`: what every route under /v1 may answer.
-COMMON_RESPONSES = documented(InvalidRequest, ContentTooLarge, InternalError, ServiceUnavailable)
+COMMON_RESPONSES = documented(
+    InvalidRequest, ContentTooLarge, TooManyRequests, InternalError, ServiceUnavailable
+)
 
 
 def install_problems(app: FastAPI, retry_after_s: int) -> None:

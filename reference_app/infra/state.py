@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reference_app.infra.database import Sessions
+from reference_app.infra.rate_limits import LeasedLimiter
+from reference_app.patterns.health import Health
 from reference_app.settings import Settings
 
 
@@ -19,6 +21,8 @@ class AppState(TypedDict):
     engine: AsyncEngine
     sessions: Sessions
     redis: Redis | None
+    health: Health
+    limiter: LeasedLimiter | None
 
 
 class AppRequest(Request[AppState]):

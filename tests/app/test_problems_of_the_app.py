@@ -84,7 +84,7 @@ async def test_our_own_fault_is_a_500_that_says_nothing_but_in_the_log(
 ) -> None:
     await own_desk.sql("ALTER TABLE instruments RENAME TO elsewhere")
     with caplog.at_level(logging.ERROR):
-        reply = await own_desk.client.get("/v1/instruments/AAPL", headers={"x-token": "hunter2"})
+        reply = await own_desk.client.get("/v1/instruments/AAPL/candles", headers={"x-token": "hunter2"})
     is_problem(reply, 500)
     assert reply.json() == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
     assert "UndefinedTable" in caplog.text
@@ -164,6 +164,7 @@ async def test_readiness_follows_the_database_and_liveness_does_not(own_desk: Ru
     async with Wire(url.host, url.port or 5432) as wire:
         through_wire = url.set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
         async with running_app(database_url=through_wire) as desk:
+            desk.state["health"]._max_age_s = 0  # each probe asks anew
             assert (await desk.client.get("/health/ready")).json() == {"status": "ok"}
             wire.cut()
             is_problem(await desk.client.get("/health/ready"), 503, "/problems/service-unavailable")

@@ -34,6 +34,7 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["command"])
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("DESK_TOKEN_SECRET", "32 bytes or more, as HS256 needs")
+    monkeypatch.setenv("DESK_SHUTDOWN_NOTICE_S", "0")
     # A command that wrongly accepts would serve for ever.
     monkeypatch.setattr(uvicorn, "run", lambda *_, **__: pytest.fail("it started"))
 

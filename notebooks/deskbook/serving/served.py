@@ -157,6 +157,7 @@ class ServedApp:
         url = await self._resources.enter_async_context(fresh_database(desk_template()))
         self._settings["DATABASE_URL"] = url
         self._settings.setdefault("DESK_TOKEN_SECRET", TOKEN_SECRET)
+        self._settings.setdefault("DESK_SHUTDOWN_NOTICE_S", "0")  # there is no balancer to be warned
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         options = {"workers": self._workers, "loop": self._loop, "port": self._port, "grace_s": GRACE_S}
