@@ -62,7 +62,7 @@ def timeline(rows: Sequence[Row], finding: str, *, meanings: Mapping[State, str]
         axes.set_xlabel("time (ms)")
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
-        words = {**STATE_MEANINGS, **(meanings or {})}
+        words: dict[str, str] = STATE_MEANINGS | dict(meanings or {})
         shown = {span.state for span in spans}
         set_legend(figure, [_key(state, words[state]) for state in STATES if state in shown])
         set_finding(figure, finding)
