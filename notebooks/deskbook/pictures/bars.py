@@ -49,4 +49,4 @@ def bars(values: Mapping[str, float], finding: str, *, x_label: str) -> Picture:
         axes.set_xlabel(x_label)
         axes.grid(axis="x")
         set_finding(figure, finding)
-        return Picture(figure, f"{x_label.capitalize()}: {', '.join(values)}. {finding}")
+        return Picture(figure, f"{x_label[:1].upper()}{x_label[1:]}: {', '.join(values)}. {finding}")

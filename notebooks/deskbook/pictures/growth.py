@@ -59,4 +59,6 @@ def growth(
         axes.grid()
         set_legend(figure, axes.lines)
         set_finding(figure, finding)
-        return Picture(figure, f"{y_label.capitalize()} by {x_label}: {', '.join(runs)}. {finding}")
+        return Picture(
+            figure, f"{y_label[:1].upper()}{y_label[1:]} by {x_label}: {', '.join(runs)}. {finding}"
+        )
