@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Scope
 
@@ -25,6 +25,7 @@ from reference_app.infra.problem_pages import router as problem_pages_router
 from reference_app.infra.problems import COMMON_RESPONSES, install_problems
 from reference_app.infra.rate_limits import create_limiter
 from reference_app.infra.redis_client import create_redis
+from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.startup import check_database
 from reference_app.market.aggregates import Aggregates
 from reference_app.market.exchange_client import create_exchange_client
@@ -112,13 +113,13 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     install_middleware(app, settings, metrics, drain, _caller)
     install_docs(app)
     # The body limit is on the router and not on the app: so its 413 passes through the problem middleware.
-    v1 = APIRouter(prefix="/v1", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
+    v1 = PrefixRouter(prefix="/v1", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
     v1.include_router(identity_router)
     v1.include_router(market_router)
     v1.include_router(accounts_router)
     v1.include_router(orders_router)
     app.include_router(v1)
-    v2 = APIRouter(prefix="/v2", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
+    v2 = PrefixRouter(prefix="/v2", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
     v2.include_router(market_router_v2)
     app.include_router(v2)
     app.include_router(health_router, max_body_size=settings.max_body_size_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import Depends, Response, status
 
 from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
 from reference_app.accounts.schemas import (
@@ -19,10 +19,11 @@ from reference_app.accounts.service import AccountService
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
 from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
+from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.state import AppRequest
 from reference_app.patterns.problem_details import documented
 
-router = APIRouter(prefix="/accounts", tags=["accounts"], responses=documented(*ACCESS_PROBLEMS))
+router = PrefixRouter(prefix="/accounts", tags=["accounts"], responses=documented(*ACCESS_PROBLEMS))
 
 
 async def reading(

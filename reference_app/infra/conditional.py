@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
@@ -19,28 +21,38 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def validated(
-    request: Request[Any],
-    content: BaseModel | bytes,
-    *,
-    cache_control: str,
-    last_modified: dt.datetime | None = None,
-) -> Response:
-    """Return the content as JSON with its validators.
+@dataclass(frozen=True)
+class Representation:
+    """JSON that is ready to be sent, with what tells it from other versions; made once, sent often."""
 
-    Args:
-        request: For what the client has already.
-        content: A model, or JSON as bytes.
-        cache_control: Who may keep it, and for how long.
-        last_modified: When it last changed, with a time zone.
+    body: bytes
+    validators: Validators
+    cache_control: Mapping[str, str]
+    headers: Mapping[str, str]
 
-    Raises:
-        NotModified: The client has this version.
-        PreconditionFailed: The client wants another version.
-    """
-    body = content if isinstance(content, bytes) else content.model_dump_json().encode()
-    # Of the bytes themselves: right whatever they are made of, and cheaper than sending them.
-    validators = Validators(etag(body), last_modified)
-    headers = {"Cache-Control": cache_control}
-    Preconditions(request).check(validators, headers=headers)
-    return Response(body, headers=headers | validators.headers(), media_type="application/json")
+    @classmethod
+    def of(
+        cls, content: BaseModel | bytes, *, cache_control: str, last_modified: dt.datetime | None = None
+    ) -> Representation:
+        """Return the representation of some content.
+
+        Args:
+            content: A model, or JSON as bytes.
+            cache_control: Who may keep it, and for how long.
+            last_modified: When it last changed, with a time zone.
+        """
+        body = content if isinstance(content, bytes) else content.model_dump_json().encode()
+        # Of the bytes themselves: right whatever they are made of, and cheaper than sending them.
+        validators = Validators(etag(body), last_modified)
+        kept = {"Cache-Control": cache_control}
+        return cls(body, validators, kept, kept | validators.headers())
+
+    def answer(self, request: Request[Any]) -> Response:
+        """Return the reply for a request.
+
+        Raises:
+            NotModified: The client has this version.
+            PreconditionFailed: The client wants another version.
+        """
+        Preconditions(request).check(self.validators, headers=self.cache_control)
+        return Response(self.body, headers=self.headers, media_type="application/json")

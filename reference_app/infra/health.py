@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reference_app.infra.problems import ServiceUnavailable
+from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.state import AppRequest
 from reference_app.patterns.health import Health, Report
 from reference_app.patterns.problem_details import documented
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = PrefixRouter(prefix="/health", tags=["health"])
 
 #: Shorter than the probe of an orchestrator waits (Kubernetes: 1 s unless told).
 READY_TIMEOUT_S = 0.8

@@ -42,13 +42,14 @@ def install_middleware(
     app.add_middleware(RateLimitMiddleware, limiter=lambda scope: scope["state"]["limiter"], caller=caller)
     app.add_middleware(drain.middleware)
     # Outside of all that refuses or fails: a browser hides an error without these headers from its script.
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
-        allow_headers=("Authorization", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"),
-        expose_headers=EXPOSED,
-    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("Authorization", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"),
+            expose_headers=EXPOSED,
+        )
     app.add_middleware(metrics.middleware)
     app.add_middleware(ResponseHeadersMiddleware)
     # Outside of all that could send the body of a GET.

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel
 
+from reference_app.infra.routing import PrefixRouter
 from reference_app.patterns.problem_details import InvalidRequest, Problem, documented
 
-router = APIRouter(prefix="/problems", tags=["problems"])
+router = PrefixRouter(prefix="/problems", tags=["problems"])
 
 
 class ProblemPage(BaseModel):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from dataclasses import dataclass
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from reference_app.infra.conditional import Representation
 from reference_app.market.exchange_client import (
     ExchangeBusy,
     ExchangeClient,
@@ -13,10 +19,33 @@ from reference_app.market.exchange_client import (
 )
 from reference_app.market.problems import QuoteUnavailable
 from reference_app.patterns.circuit_breaker import CircuitOpen
+from reference_app.patterns.money import Price
 from reference_app.patterns.stale_while_revalidate import NotLoaded, StaleWhileRevalidate
 from reference_app.settings import Settings
 
-Quotes = StaleWhileRevalidate[str, ExchangeQuote]
+
+class LiveQuoteOut(BaseModel):
+    """What the exchange says, which is simulated: prices in US dollars a share, and when they were made."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    symbol: str = Field(examples=["AAPL"])
+    bid: Price = Field(description="What buyers offer.")
+    ask: Price = Field(description="What sellers want.")
+    last: Price = Field(description="What was paid last.")
+    as_of: dt.datetime = Field(description="Some seconds old at most.", examples=["2026-11-22T09:30:00Z"])
+    source: Literal["simulated"] = "simulated"
+
+
+@dataclass(frozen=True)
+class LiveQuote:
+    """A quote and what goes over the wire for it: made once for all who ask within a second."""
+
+    quote: ExchangeQuote
+    representation: Representation
+
+
+Quotes = StaleWhileRevalidate[str, LiveQuote]
 
 
 def create_quotes(client: ExchangeClient, settings: Settings) -> Quotes:
@@ -28,8 +57,18 @@ def create_quotes(client: ExchangeClient, settings: Settings) -> Quotes:
         client: Of the exchange.
         settings: How long a quote is fresh, and how long it may then stand in.
     """
+
+    async def load(symbol: str) -> LiveQuote:
+        quote = await client.quote(symbol)
+        body = LiveQuoteOut.model_validate(quote)
+        # Private: it is for users of the desk, and a shared cache must not give it to others.
+        representation = Representation.of(
+            body, cache_control="private, max-age=1", last_modified=quote.as_of
+        )
+        return LiveQuote(quote, representation)
+
     return StaleWhileRevalidate(
-        load=client.quote,
+        load=load,
         fresh_s=settings.quote_fresh_s,
         stale_s=settings.quote_stale_s,
         # Loads beyond what the pool of connections takes would only wait there.
@@ -37,7 +76,7 @@ def create_quotes(client: ExchangeClient, settings: Settings) -> Quotes:
     )
 
 
-async def live_quote(quotes: Quotes, symbol: str) -> ExchangeQuote:
+async def live_quote(quotes: Quotes, symbol: str) -> LiveQuote:
     """Return the quote of a symbol, `fresh_s + stale_s` old at most.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -66,16 +66,3 @@ class QuoteOut(BaseModel):
     symbol: str = Field(examples=["AAPL"])
     price: Price
     as_of: dt.date
-
-
-class LiveQuoteOut(BaseModel):
-    """What the exchange says, which is simulated: prices in US dollars a share, and when they were made."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    symbol: str = Field(examples=["AAPL"])
-    bid: Price = Field(description="What buyers offer.")
-    ask: Price = Field(description="What sellers want.")
-    last: Price = Field(description="What was paid last.")
-    as_of: dt.datetime = Field(description="Some seconds old at most.", examples=["2026-11-22T09:30:00Z"])
-    source: Literal["simulated"] = "simulated"

@@ -14,7 +14,7 @@ from reference_app.market.exchange_client import ExchangeQuote, create_exchange_
 from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
-from reference_app.market.quotes import Quotes, create_quotes, live_quote
+from reference_app.market.quotes import LiveQuote, Quotes, create_quotes, live_quote
 from reference_app.market.repository import MarketRepository
 from reference_app.patterns.single_flight import SingleFlight
 from reference_app.patterns.ttl_cache import TTLCache
@@ -74,10 +74,20 @@ class MarketService:
             InstrumentNotFound: No instrument has this symbol.
             QuoteUnavailable: The exchange gives none, and there is no older one to fall back on.
         """
-        instrument = await self.instrument(symbol)
+        return (await self.live_quote(symbol)).quote
+
+    async def live_quote(self, symbol: str) -> LiveQuote:
+        """Return the same, ready to be sent.
+
+        Raises:
+            InstrumentNotFound: No instrument has this symbol.
+            QuoteUnavailable: The exchange gives none, and there is no older one to fall back on.
+        """
+        if self._instruments.get(symbol) is None:
+            await self.instrument(symbol)
         if self._quotes is None:
             raise RuntimeError("this market was made without quotes: take the one of the app's state")
-        return await live_quote(self._quotes, instrument.symbol)
+        return await live_quote(self._quotes, symbol)
 
     async def candles(
         self, symbol: str, start: dt.date | None, end: dt.date | None, after: dt.date | None, page_size: int

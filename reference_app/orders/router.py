@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import Depends, Request, Response, status
 
 from reference_app.accounts.problems import AccountNotFound, InsufficientFunds
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
@@ -13,6 +13,7 @@ from reference_app.identity.tokens import Principal
 from reference_app.infra.conditional import NOT_MODIFIED
 from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.problems import PreconditionFailed, PreconditionRequired
+from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.state import AppState
 from reference_app.market.problems import InstrumentNotFound, QuoteUnavailable
 from reference_app.orders.problems import (
@@ -32,7 +33,7 @@ from reference_app.patterns.optimistic_version import VersionConflict
 from reference_app.patterns.problem_details import InvalidRequest, documented
 from reference_app.portfolio.problems import InsufficientPosition
 
-router = APIRouter(prefix="/orders", tags=["orders"], responses=documented(*ACCESS_PROBLEMS))
+router = PrefixRouter(prefix="/orders", tags=["orders"], responses=documented(*ACCESS_PROBLEMS))
 
 #: Only the user may keep it, and must ask whether it is still true.
 CACHE_CONTROL = "private, no-cache"

@@ -29,7 +29,9 @@ async def desk_with(
     app = create_app(load_settings(**overrides, **settings), exchange)
     async with LifespanManager(app) as manager:
         transport = httpx.ASGITransport(manager.app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://desk", headers=own_desk.client.headers
+        ) as client:
             yield client, manager._state
 
 
@@ -49,6 +51,12 @@ async def test_the_quote_says_when_it_was_made_and_that_it_is_simulated(desk: Ru
     assert [len(quote[name].split(".")[1]) for name in ("bid", "ask", "last")] == [4, 4, 4]
     assert reply.headers["cache-control"] == "private, max-age=1"
     assert reply.headers["last-modified"].endswith("GMT")
+
+
+async def test_quotes_are_for_users(desk: RunningApp) -> None:
+    reply = await desk.client.get(URL, headers={"Authorization": ""})
+    assert (reply.status_code, reply.json()["type"]) == (401, "/problems/not-authenticated")
+    assert reply.headers["www-authenticate"].startswith("Bearer")
 
 
 async def test_who_has_the_quote_already_gets_304_and_no_body(own_desk: RunningApp) -> None:
@@ -114,7 +122,6 @@ async def test_while_the_exchange_is_away_the_last_quote_stands_in_and_then_it_i
         exchange.behaviour = Behaviour(latency_s=0)
         await until(lambda: not quotes._tasks)
         now[0] = 60.0
-        state["market"]._quotes.load.__self__.breaker.open_s = 0
         assert (await client.get(URL)).status_code == 200
 
 
