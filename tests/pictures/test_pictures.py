@@ -187,3 +187,10 @@ def test_a_timeline_says_what_its_states_stand_for() -> None:
     named = timeline(ROWS, "A report stops every quote.", meanings={"blocked": "waits for the exchange"})
     assert named.png != plain.png
     assert named.alt == plain.alt
+
+
+def test_growth_can_be_drawn_on_a_linear_scale() -> None:
+    labels = {"x_label": "awaits", "y_label": "orders"}
+    linear = growth(ORDERS, "Each await counts.", scale="linear", **labels)
+    assert linear.png != drawn("growth").png
+    assert linear.alt == drawn("growth").alt

@@ -1,8 +1,9 @@
-"""How a count grows, on a logarithmic scale: a straight line is a factor, a bent one is a sum."""
+"""How a count grows. On a logarithmic scale a straight line is a factor, and a bent one a sum."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -16,6 +17,7 @@ def growth(
     *,
     x_label: str,
     y_label: str,
+    scale: Literal["log", "linear"] = "log",
 ) -> Picture:
     """Draw how one to three counts grow with another count.
 
@@ -24,6 +26,7 @@ def growth(
         finding: what the picture shows, in a sentence.
         x_label: what is counted along the bottom.
         y_label: what grows.
+        scale: of what grows; "linear" where the growth is a sum.
 
     Raises:
         ValueError: no run, more than three, a run without a point, or a value below 1.
@@ -31,7 +34,7 @@ def growth(
     if not 1 <= len(runs) <= len(RUNS) or not all(runs.values()):
         raise ValueError(f"Growth takes one to {len(RUNS)} runs that each have at least one point.")
     if any(value < 1 for points in runs.values() for _, value in points):
-        raise ValueError("Growth is drawn on a logarithmic scale: every value must be at least 1.")
+        raise ValueError("Growth counts something: every value must be at least 1.")
     with course_style():
         figure, (axes,) = new_figure(4.4)
         for look, (name, points) in zip(RUNS, runs.items(), strict=False):
@@ -48,11 +51,13 @@ def growth(
             axes.annotate(
                 f"{values[-1]:,}", (counts[-1], values[-1]), (7, 0), textcoords="offset points", va="center"
             )
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=1)
+        axes.set_yscale(scale)
+        axes.set_ylim(bottom=1 if scale == "log" else 0)
         axes.margins(x=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter(thousands)
+        axes.yaxis.set_major_formatter(thousands)
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
