@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["fastapi>=0.128"]
 # ///
-"""Two questions, two answers: is the process alive, and may it be sent requests now?
+"""Two answers for two probes: the process is alive, and requests may be sent to it now.
 
 Use it in every service that a load balancer or an orchestrator watches. Liveness asks nobody: if it asked the
 database, an outage of the database would have every worker killed, and the restarts would come on top of it.
