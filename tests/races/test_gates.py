@@ -252,13 +252,18 @@ async def test_io_without_a_gate_is_reported_loudly(redis):
 
 
 async def test_the_client_libraries_are_given_back_unchanged(redis, pool, postgres_url):
+    from asyncpg import connect_utils
     from asyncpg.protocol import protocol
     from redis.asyncio.connection import AbstractConnection
 
-    before = (dict(protocol.Protocol.__dict__), dict(AbstractConnection.__dict__), asyncpg.connect)
+    def all_of_them():
+        classes = (protocol.Protocol, asyncpg.Connection, AbstractConnection)
+        return (*(dict(each.__dict__) for each in classes), dict(vars(connect_utils)))
+
+    before = all_of_them()
     case = redis_commands.CASES[0]
     await explore(
         lambda: redis, case.requests, invariant=case.check, reset=redis_commands.reset_redis, gate=RedisGate()
     )
     await explore_postgres(pool, postgres_url, postgresql.CASES[0])
-    assert (dict(protocol.Protocol.__dict__), dict(AbstractConnection.__dict__), asyncpg.connect) == before
+    assert all_of_them() == before

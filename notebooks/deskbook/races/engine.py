@@ -79,9 +79,13 @@ class Search:
         """Search; a generator that yields now and then, so that the caller can let its own loop run."""
         started = time.perf_counter()
         self._deadline = started + self.options.max_seconds * (1 - SAMPLING_SHARE)
-        with self.runner.in_control():
-            self._prepare()
-            self._judge = self._make_judge()
+        try:
+            with self.runner.in_control():
+                self._prepare()
+                self._judge = self._make_judge()
+        except Diverged as error:
+            self.diverged = str(error)
+            return
         yield
         while self.failing is None or not self.options.stop_at_first:
             with self.runner.in_control():
@@ -92,7 +96,10 @@ class Search:
         if self.budget_ended and self.failing is None and not self.diverged:
             self._deadline = started + self.options.max_seconds
             with self.runner.in_control():
-                self._sample()
+                try:
+                    self._sample()
+                except Diverged as error:
+                    self.diverged = str(error)
 
     def _prepare(self) -> None:
         self.runner.warm_up()

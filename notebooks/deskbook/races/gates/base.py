@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..chooser import REQUEST
+from ..errors import Diverged
 from ..steps import letters
+
+#: Seconds of real time that the server may take to end what was cancelled.
+FREED_AFTER_S = 20.0
 
 
 @dataclass
@@ -66,6 +71,9 @@ class Gate:
 
     def __init__(self) -> None:
         self.table: Table | None = None
+        #: Sessions that may still hold locks although their client has turned away: an operation was
+        #: cancelled, or the connection was given up.
+        self.turned_away: set[Any] = set()
 
     def install(self) -> None:
         """Hook the client library."""
@@ -84,6 +92,37 @@ class Gate:
     async def blockers(self, sessions: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
         """Return, for sessions that wait for a lock, the sessions that hold it."""
         return {}
+
+    async def still_at_work(self, sessions: Iterable[Any]) -> set[Any]:
+        """Return those of the sessions whose cancelled work, or whose end, the server has not finished."""
+        return set()
+
+    async def wait_until_freed(self) -> bool:
+        """Wait until the server has finished with every session that its client turned away from.
+
+        A cancelled task goes on at once, but the server learns of it by a message of its own, and frees the
+        locks when it gets to it. A step that is taken in between finds the locks held in one run and free in
+        the next.
+
+        Returns:
+            Whether there was any such session.
+
+        Raises:
+            Diverged: if the server does not finish.
+        """
+        found = bool(self.turned_away)
+        deadline = time.monotonic() + FREED_AFTER_S
+        pause_s = 0.0005
+        while self.turned_away:
+            self.turned_away &= await self.still_at_work(self.turned_away)
+            if self.turned_away:
+                if time.monotonic() > deadline:
+                    raise Diverged(
+                        f"the server still works for a cancelled request after {FREED_AFTER_S:g} s"
+                    )
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.02)
+        return found
 
     def actor(self) -> str | None:
         """Return the name of the request or task that calls, or None outside of the explored region."""
@@ -127,8 +166,16 @@ class Gate:
             self.started(table, operation)
         try:
             return await send()
+        except asyncio.CancelledError:
+            self.turn_away(session)
+            raise
         finally:
             self.ended(table, operation)
+
+    def turn_away(self, session: Any) -> None:
+        """Note that the client of a session no longer waits for what it does."""
+        if session is not None:
+            self.turned_away.add(session)
 
     async def wait_for_turn(self, table: Table, operation: Operation) -> None:
         """Stand at the gate until the search lets the operation through."""

@@ -76,12 +76,15 @@ class GatedSearch(Search):
         """Search and report."""
         started = time.perf_counter()
         try:
-            await self._open()
-            self._deadline = time.perf_counter() + self.options.max_seconds * 0.8
-            await self._search()
-            if self.budget_ended and self.failing is None and not self.diverged:
-                self._deadline = started + self.options.max_seconds
-                await self._sample_real()
+            try:
+                await self._open()
+                self._deadline = time.perf_counter() + self.options.max_seconds * 0.8
+                await self._search()
+                if self.budget_ended and self.failing is None and not self.diverged:
+                    self._deadline = started + self.options.max_seconds
+                    await self._sample_real()
+            except Diverged as error:
+                self.diverged = str(error)
             self._real.set_symmetry(())
             found = await self._real_counterexample() if self.failing is not None else None
         finally:

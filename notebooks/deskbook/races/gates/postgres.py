@@ -7,8 +7,10 @@ from time: the gate asks `pg_blocking_pids` on a connection of its own.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from .base import Gate
@@ -22,8 +24,10 @@ _RESET = re.compile(r"\s*SELECT pg_advisory_unlock_all\(\)", re.IGNORECASE)
 
 _GIVEN_BACK = "connection goes back to the pool"
 
-#: How asyncpg asks for types that it does not know yet, once a connection: no statement of the service.
-_TYPE_LOOKUP = re.compile(r"\s*WITH RECURSIVE typeinfo_tree\b", re.IGNORECASE)
+#: True while asyncpg asks for types that it does not know yet, once a connection: several statements of its
+#: own, none of the service.
+_LOOKS_TYPES_UP: contextvars.ContextVar[bool] = contextvars.ContextVar("deskbook_type_lookup", default=False)
+_TYPE_LOOKUPS = ("_introspect_types", "_introspect_type")
 
 _CHOICES = ("query", "bind_execute", "bind_execute_many", "bind", "execute", "copy_in", "copy_out")
 #: Round trips that are followed to their end, but change nothing and read no rows.
@@ -45,52 +49,85 @@ class AsyncpgGate(Gate):
         self._dsn = re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", dsn)
         self._monitor: Any = None
         self._uses_advisory_locks = False
+        self._closed: set[Any] = set()
 
     def install(self) -> None:
         """Hook asyncpg."""
         import asyncpg
+        from asyncpg import connect_utils
         from asyncpg.protocol import protocol
 
         gate = self
         self._protocol = protocol.Protocol
         for name in _METHODS:
             setattr(protocol.Protocol, name, self._gated(name, getattr(protocol.BaseProtocol, name)))
-        original = asyncpg.connection.connect
-        self._connect = original
+        # Below `asyncpg.connect`: a pool remembers that function from the day it was made.
+        original = self._connect = connect_utils._connect
 
-        async def connect(*args: Any, **options: Any) -> Any:
-            return await gate.pass_through(
-                "connect", None, lambda: original(*args, **options), is_choice=False
-            )
+        async def connect(**options: Any) -> Any:
+            return await gate.pass_through("connect", None, lambda: original(**options), is_choice=False)
 
-        self._modules = [asyncpg, asyncpg.connection]
-        for module in self._modules:
-            module.connect = connect
+        connect_utils._connect = connect
+        self._abort = protocol.BaseProtocol.abort
+        protocol.Protocol.abort = self._noted_abort()
+        self._connection_class = asyncpg.Connection
+        self._lookups = {name: getattr(asyncpg.Connection, name) for name in _TYPE_LOOKUPS}
+        for name, lookup in self._lookups.items():
+            setattr(asyncpg.Connection, name, _marked(lookup))
 
     def remove(self) -> None:
         """Give asyncpg back as it was."""
-        for name in _METHODS:
+        from asyncpg import connect_utils
+
+        for name in (*_METHODS, "abort"):
             if name in self._protocol.__dict__:
                 delattr(self._protocol, name)
-        for module in self._modules:
-            module.connect = self._connect
+        for name, lookup in self._lookups.items():
+            setattr(self._connection_class, name, lookup)
+        connect_utils._connect = self._connect
 
     def _gated(self, name: str, original: Any) -> Any:
         gate = self
 
         async def method(protocol: Any, *args: Any, **options: Any) -> Any:
-            if gate.table is None or protocol is gate._monitor_protocol:
+            if protocol is gate._monitor_protocol:
                 return await original(protocol, *args, **options)
+            session = protocol.get_server_pid()
+            if name == "close":
+                gate._given_up(session)
+            if gate.table is None:
+                return await gate._unwatched(session, original(protocol, *args, **options))
             label = gate._label(name, args, options)
             return await gate.pass_through(
                 label,
-                protocol.get_server_pid(),
+                session,
                 lambda: original(protocol, *args, **options),
-                is_choice=name in _CHOICES and not gate._is_unnoticed(label),
+                is_choice=name in _CHOICES and not _LOOKS_TYPES_UP.get() and not gate._is_unnoticed(label),
             )
 
         method.__name__ = name
         return method
+
+    async def _unwatched(self, session: Any, sent: Awaitable[Any]) -> Any:
+        """Wait for a statement outside of the explored region; it may be cancelled too."""
+        try:
+            return await sent
+        except asyncio.CancelledError:
+            self.turn_away(session)
+            raise
+
+    def _noted_abort(self) -> Callable[[Any], None]:
+        def abort(protocol: Any) -> None:
+            if protocol is not self._monitor_protocol and protocol.is_connected():
+                self._given_up(protocol.get_server_pid())
+            self._abort(protocol)
+
+        return abort
+
+    def _given_up(self, session: Any) -> None:
+        """Note that a connection ends: what it holds is free when the server's process for it is gone."""
+        self._closed.add(session)
+        self.turn_away(session)
 
     def _is_unnoticed(self, label: str) -> bool:
         """Tell whether no other session can notice a statement.
@@ -101,7 +138,7 @@ class AsyncpgGate(Gate):
         self._uses_advisory_locks = self._uses_advisory_locks or "advisory" in label.lower()
         if label == _GIVEN_BACK:
             return not self._uses_advisory_locks
-        return bool(_UNNOTICED.match(label) or _TYPE_LOOKUP.match(label))
+        return bool(_UNNOTICED.match(label))
 
     @property
     def _monitor_protocol(self) -> Any:
@@ -120,7 +157,9 @@ class AsyncpgGate(Gate):
 
     async def open(self) -> None:
         """Open the connection that watches for locks."""
-        self._monitor = await self._connect(self._dsn)
+        import asyncpg
+
+        self._monitor = await asyncpg.connect(self._dsn)
 
     async def close(self) -> None:
         """Close it."""
@@ -135,6 +174,26 @@ class AsyncpgGate(Gate):
             "select pid, pg_blocking_pids(pid) from unnest($1::int[]) as pid", pids
         )
         return {pid: tuple(sorted(blocking)) for pid, blocking in rows if blocking}
+
+    async def still_at_work(self, sessions: Iterable[Any]) -> set[Any]:
+        """Ask the server which sessions run a statement still, or are there without their connection."""
+        rows = await self._monitor.fetch(
+            "select pid, state = 'active' from pg_stat_activity where pid = any($1::int[])", list(sessions)
+        )
+        return {pid for pid, is_active in rows if is_active or pid in self._closed}
+
+
+def _marked(lookup: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return a type lookup of asyncpg that says so while it runs."""
+
+    async def marked(connection: Any, *args: Any, **options: Any) -> Any:
+        token = _LOOKS_TYPES_UP.set(True)
+        try:
+            return await lookup(connection, *args, **options)
+        finally:
+            _LOOKS_TYPES_UP.reset(token)
+
+    return marked
 
 
 class SQLAlchemyGate(AsyncpgGate):

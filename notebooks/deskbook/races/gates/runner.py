@@ -75,6 +75,7 @@ class GatedRunner(Settling):
         finally:
             self.gate.table = None
             await finish(table, list(self.roots.values()), self._before)
+            await self.gate.wait_until_freed()
             if lifespan is not None and lifespan is not self._kept_lifespan:
                 await lifespan.stop()
         return result

@@ -15,7 +15,7 @@ GIVE_UP_AFTER_S = 20.0
 #: Turns of the loop in which nothing moves, after which the Python side counts as standing still.
 _QUIET_TURNS = 3
 #: First wait for an operation before the server is asked whether it is blocked.
-_FIRST_LOOK_S = 0.003
+_FIRST_LOOK_S = 0.0015
 
 
 class Settling:
@@ -39,28 +39,35 @@ class Settling:
 
     async def settle(self) -> None:
         """Wait until every actor is at the gate, done, blocked in the server, or waits inside the process."""
-        table = self.table
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + GIVE_UP_AFTER_S
-        patience = _FIRST_LOOK_S
-        were_blocked = [operation for operation in table.running.values() if operation.is_blocked]
-        for operation in were_blocked:
-            operation.is_blocked = False
+        were_blocked = [operation for operation in self.table.running.values() if operation.is_blocked]
         try:
-            await self._settle_all(deadline, patience)
+            await self._settle_all(were_blocked)
+            while self.gate.turned_away and await self.gate.wait_until_freed():
+                await self._settle_all(were_blocked)  # what was freed may let others go on
         finally:
             still = sum(operation.is_blocked for operation in were_blocked)
             if 0 < still < len(were_blocked):
                 self.server_chose = True
 
-    async def _settle_all(self, deadline: float, patience: float) -> None:
+    async def _settle_all(self, were_blocked: Sequence[Operation]) -> None:
         table = self.table
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + GIVE_UP_AFTER_S
+        patience = _FIRST_LOOK_S
+        for operation in were_blocked:
+            operation.is_blocked = False
+        knows_better = True
         while True:
             await self._let_python_run()
             pending = [op for op in table.running.values() if not op.is_blocked]
             if not pending and not self._waits_for_other_io():
                 return
+            if pending and knows_better and all(op in were_blocked for op in pending):
+                # What is left was blocked before this step. A server frees locks before it answers, so
+                # whether they are blocked still can be asked at once.
+                knows_better = False
+                await self._ask_who_is_blocked(pending)
+                continue
             table.changed.clear()
             try:
                 await asyncio.wait_for(table.changed.wait(), patience)
