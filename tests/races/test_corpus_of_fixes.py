@@ -19,7 +19,8 @@ async def test_wrong_fix_is_rejected(case):
 
 @pytest.mark.parametrize("case", by_name(IN_MEMORY, RIGHT))
 async def test_right_fix_is_proven(case):
-    report = await explore(case.make, case.requests, invariant=case.check, max_seconds=5, **case.options)
+    # Far more than it takes: how long it takes is measured in bench_races.py, not here.
+    report = await explore(case.make, case.requests, invariant=case.check, max_seconds=60, **case.options)
     assert report.verdict == "exhausted", f"{case.reason}\n{report}"
 
 
