@@ -2,10 +2,14 @@
 
 The environment is made of links to the installed packages that the declaration reaches, so that it costs
 milliseconds and needs no network. Packages that a pattern uses and does not declare are not in it.
+
+All tests of all patterns run in `tests/patterns`. Whether they also run elsewhere is told by the import of
+both files, the example, and the first test of each; the long run repeats them all.
 """
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 
@@ -59,17 +63,29 @@ def groups():
     return [pytest.param(group, id=" ".join(it.name for it in group)) for group in by_declaration.values()]
 
 
+FIRST_OF_EACH = """
+def pytest_collection_modifyitems(items):
+    firsts = {item.path: item for item in reversed(items)}
+    items[:] = firsts.values()
+"""
+
+
+@pytest.mark.parametrize("everything", [False, pytest.param(True, marks=pytest.mark.prove)])
 @pytest.mark.parametrize("patterns", groups())
-def test_they_run_with_only_what_they_declare(patterns, tmp_path, services):
+def test_they_run_with_only_what_they_declare(patterns, everything, tmp_path, services):
     packages = tmp_path / "packages"
     packages.mkdir()
     copies = [copy_pattern(pattern, tmp_path / "project", with_test=True) for pattern in patterns]
     link_packages(packages, [*copies[0].packages, *copies[0].test_packages])
+    options = []
+    if not everything:
+        (tmp_path / "conftest.py").write_text(FIRST_OF_EACH)
+        options = ["--assert=plain"]  # rewriting two files to run one test of them takes the longest
     command = [sys.executable, "-S", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(packages)}
     needed = {name for copied in copies for name in copied.services}
     done = subprocess.run(
-        [*command, "--doctest-modules", str(tmp_path / "project")],
+        [*command, *options, "--doctest-modules", str(tmp_path / "project")],
         cwd=tmp_path,
         env=environment | {name: services[name] for name in needed},
         capture_output=True,
@@ -78,7 +94,8 @@ def test_they_run_with_only_what_they_declare(patterns, tmp_path, services):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 2 * len(patterns)  # the example and a test
+    assert "skipped" not in done.stdout
 
 
 def test_a_package_that_is_not_declared_is_not_there(tmp_path):
