@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -26,21 +26,29 @@ from reference_app.patterns.keyset_page import Keyset
 ACCOUNTS = Keyset("accounts", Account.id)
 ENTRIES = Keyset("entries", LedgerEntry.id)  # oldest first
 
-#: Straight to the driver (`driver_of`): every order that is placed, filled or cancelled moves money.
-CHANGE_BALANCE = """
-UPDATE accounts SET balance = balance + $2
-WHERE id = $1 AND balance + $2 BETWEEN minimum_balance AND $4 AND ($3::uuid IS NULL OR owner_id = $3)
-RETURNING balance
-"""
-ADD_TRANSACTION = """
-WITH booked AS (INSERT INTO ledger_transactions (kind) VALUES ($1) RETURNING id, posted_at),
+#: Straight to the driver (`driver_of`), and one round trip: every order that is placed, filled or cancelled
+#: moves money. Nothing is booked unless every cash account allows it.
+BOOK = """
+WITH side AS (SELECT * FROM unnest($2::uuid[], $3::numeric[]) AS side(account_id, amount)),
+changed AS (
+    UPDATE accounts a SET balance = a.balance + side.amount FROM side
+    WHERE a.id = side.account_id AND a.kind = 'cash' AND ($4::uuid IS NULL OR a.owner_id = $4)
+        AND a.balance + side.amount BETWEEN a.minimum_balance AND $5
+    RETURNING a.id, a.balance
+),
+booked AS (
+    INSERT INTO ledger_transactions (kind) SELECT $1 WHERE (SELECT count(*) FROM changed) = $6
+    RETURNING id, posted_at
+),
 added AS (
     INSERT INTO ledger_entries (transaction_id, account_id, amount, balance_after)
-    SELECT booked.id, side.* FROM booked, unnest($2::uuid[], $3::numeric[], $4::numeric[]) AS side
+    SELECT booked.id, side.account_id, side.amount, changed.balance
+    FROM booked, side LEFT JOIN changed ON changed.id = side.account_id
     RETURNING id, transaction_id, account_id, amount, balance_after
 )
 SELECT added.*, booked.posted_at FROM added, booked
 """
+LOCK = "SELECT FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 
 @dataclass(frozen=True)
@@ -86,36 +94,39 @@ class AccountRepository:
         query = ACCOUNTS.select(select(Account).where(Account.owner_id == owner_id), after=after, size=size)
         return (await self._session.scalars(query)).all()
 
-    async def change_balance(
-        self, account_id: uuid.UUID, amount: Decimal, owner_id: uuid.UUID | None
-    ) -> Decimal | None:
-        """Add the amount (negative: take it) if the balance stays within its limits, and lock the row.
+    async def lock(self, account_ids: Sequence[uuid.UUID]) -> None:
+        """Lock several accounts, always in the same order.
+
+        Without it two transfers A to B and B to A would each hold one row lock and wait for the other's,
+        until PostgreSQL kills one of them (deadlock).
+        """
+        await (await driver_of(self._session)).fetch(LOCK, account_ids)
+
+    async def book(
+        self,
+        kind: TransactionKind,
+        sides: Mapping[uuid.UUID, Decimal],
+        cash_accounts: int,
+        owner_id: uuid.UUID | None,
+    ) -> list[Entry]:
+        """Change the balances and insert the transaction with its entries, if all limits allow it.
 
         One statement reads, decides and writes. With a SELECT before the UPDATE two withdrawals of 80.00 both
         see 100.00, both say yes, and the later one overwrites the first: a lost update. Here the second waits
         for the row lock of the first, then reads the condition again on the new balance.
 
-        Returns:
-            The new balance, or None where the account does not exist (or is another's) or its limits forbid
-            it.
-        """
-        driver = await driver_of(self._session)
-        balance: Decimal | None = await driver.fetchval(
-            CHANGE_BALANCE, account_id, amount, owner_id, MAXIMUM_BALANCE
-        )
-        return balance
-
-    async def add_transaction(
-        self, kind: TransactionKind, sides: Sequence[tuple[uuid.UUID, Decimal, Decimal | None]]
-    ) -> list[Entry]:
-        """Insert a transaction with its entries, in one statement.
-
         Args:
-            kind: Why money moved.
-            sides: Account, amount and the balance it left, for each entry.
+            kind: Why money moves.
+            sides: What each account gains or loses.
+            cash_accounts: How many of them have a balance.
+            owner_id: Whose those must be; None: anybody's.
+
+        Returns:
+            The entries; none where an account does not exist (or is another's) or its limits forbid it.
         """
         driver = await driver_of(self._session)
-        rows = await driver.fetch(ADD_TRANSACTION, kind, *zip(*sides, strict=True))
+        accounts, amounts = list(sides), list(sides.values())
+        rows = await driver.fetch(BOOK, kind, accounts, amounts, owner_id, MAXIMUM_BALANCE, cash_accounts)
         return [Entry(kind=kind, **row) for row in rows]
 
     async def entries(

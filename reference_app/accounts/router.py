@@ -59,7 +59,7 @@ async def list_accounts(
     request: AppRequest, response: Response, accounts: Accounts, limit: PageSize = 100, cursor: Cursor = None
 ) -> Page[AccountOut]:
     """List your accounts."""
-    return read_page(await accounts.accounts(cursor, limit), AccountOut, request, response)
+    return read_page(await accounts.accounts(cursor, limit), AccountOut.model_validate, request, response)
 
 
 @router.get("/{account_id}", responses=documented(AccountNotFound))
@@ -114,7 +114,9 @@ async def list_entries(
     cursor: Cursor = None,
 ) -> Page[EntryOut]:
     """List what happened to an account, oldest first."""
-    return read_page(await accounts.entries(account_id, cursor, limit), EntryOut, request, response)
+    return read_page(
+        await accounts.entries(account_id, cursor, limit), EntryOut.model_validate, request, response
+    )
 
 
 @router.get("/{account_id}/entries/{entry_id}", responses=documented(AccountNotFound, EntryNotFound))

@@ -7,12 +7,19 @@ So a client that reads "201" reads the truth. A commit in a dependency after `yi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from reference_app.accounts.models import EXCHANGE, HELD, OUTSIDE_WORLD, Account, LedgerEntry, TransactionKind
+from reference_app.accounts.models import (
+    EXCHANGE,
+    HELD,
+    OUTSIDE_WORLD,
+    Account,
+    LedgerEntry,
+    TransactionKind,
+)
 from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
 from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository, Entry
 from reference_app.infra.database import Sessions
@@ -136,7 +143,7 @@ async def post(
 ) -> dict[uuid.UUID, Entry]:
     """Book one transaction inside the caller's: other nouns move money together with their own rows.
 
-    Two statements where one cash account is involved, as in every order.
+    One statement where one cash account is involved, as in every order.
 
     Args:
         session: An open unit of work; the caller commits it.
@@ -152,18 +159,12 @@ async def post(
     if owner_id is not None and NO_BALANCE.issuperset(sides):
         raise AccountNotFound(OPEN_ONE)  # a user has named one of the desk's own accounts
     repository = AccountRepository(session)
-    rows: list[tuple[uuid.UUID, Decimal, Decimal | None]] = []
-    # Always in the same order: two transfers A to B and B to A would else each hold one row lock and wait for
-    # the other's, until PostgreSQL kills one of them (deadlock).
-    for account_id in sorted(sides):
-        amount = sides[account_id]
-        balance = None
-        if account_id not in NO_BALANCE:
-            balance = await repository.change_balance(account_id, amount, owner_id)
-            if balance is None:
-                raise _refusal(await _find(repository, account_id, owner_id), amount)
-        rows.append((account_id, amount, balance))
-    entries = await repository.add_transaction(kind, rows)
+    cash = [account_id for account_id in sides if account_id not in NO_BALANCE]
+    if len(cash) > 1:
+        await repository.lock(cash)
+    entries = await repository.book(kind, sides, len(cash), owner_id)
+    if not entries:
+        raise await _refusal(repository, sides, cash, owner_id)
     return {entry.account_id: entry for entry in entries}
 
 
@@ -174,8 +175,18 @@ async def _find(repository: AccountRepository, account_id: uuid.UUID, owner_id: 
     return account
 
 
-def _refusal(account: Account, amount: Decimal) -> InsufficientFunds | BalanceTooLarge:
-    balance = format(round_money(account.balance or Decimal(0)), "f")
-    if amount > 0:
-        return BalanceTooLarge(balance=balance)
-    return InsufficientFunds("The balance does not cover the amount; nothing was booked.", balance=balance)
+async def _refusal(
+    repository: AccountRepository,
+    sides: Mapping[uuid.UUID, Decimal],
+    cash: Sequence[uuid.UUID],
+    owner_id: uuid.UUID | None,
+) -> InsufficientFunds | BalanceTooLarge:
+    """Say what does not allow it: a payer if there is one; AccountNotFound where an account is not there."""
+    found = [await _find(repository, account_id, owner_id) for account_id in cash]
+    for account in sorted(found, key=lambda account: sides[account.id]):
+        balance = format(round_money(account.balance or Decimal(0)), "f")
+        if sides[account.id] < 0:
+            return InsufficientFunds(
+                "The balance does not cover the amount; nothing was booked.", balance=balance
+            )
+    return BalanceTooLarge(balance=balance)

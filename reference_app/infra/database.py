@@ -98,11 +98,16 @@ async def driver_of(session: AsyncSession) -> asyncpg.Connection:
 
     What goes this way is in the transaction of the session: it commits and rolls back with it.
     """
+    transaction = session.sync_session.get_transaction()
+    known: tuple[object, asyncpg.Connection] | None = session.info.get(driver_of)
+    if known is not None and known[0] is transaction:
+        return known[1]
     raw = await (await session.connection()).get_raw_connection()
     driver: Any = raw.driver_connection
     if not driver.is_in_transaction():
         # SQLAlchemy begins with its first statement. Without this, ours would commit by itself.
         await session.execute(text("SELECT"))
+    session.info[driver_of] = (session.sync_session.get_transaction(), driver)
     return driver
 
 

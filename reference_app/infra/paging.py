@@ -78,18 +78,18 @@ def cut(rows: Sequence[Row], page_size: int) -> tuple[Sequence[Row], bool]:
 
 
 def read_page(
-    found: keyset_page.Page[Row], item: type[Model], request: Request[Any], response: Response
+    found: keyset_page.Page[Row], item: Callable[[Row], Model], request: Request[Any], response: Response
 ) -> Page[Model]:
     """Return the body of a page, and add the Link header (RFC 8288).
 
     Args:
         found: What the service read.
-        item: The model of one row.
+        item: Makes the model of one row.
         request: Whose query the links repeat.
         response: Gets the header.
     """
     response.headers["Link"] = keyset_page.link_header(request.query_params.multi_items(), found.next_cursor)
-    items = [item.model_validate(row) for row in found.items]
+    items = [item(row) for row in found.items]
     return Page.model_construct(items=items, next_cursor=found.next_cursor)
 
 

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from reference_app.accounts.service import EXCHANGE, HELD, TransactionKind, post
 from reference_app.market.problems import QuoteUnavailable
 from reference_app.market.service import MarketService
-from reference_app.orders.repository import OrderRepository, OrderRow
+from reference_app.orders.models import OrderRow
+from reference_app.orders.repository import OrderRepository
 from reference_app.orders.service import end, job_of, tell
 from reference_app.orders.states import OrderState, step
 from reference_app.patterns.money import round_money
@@ -76,7 +77,7 @@ class Matching:
         await tell(session, "order.filled", after, quantity=str(quantity), price=str(price))
 
     async def _wait(self, session: AsyncSession, order: OrderRow, job: Job) -> None:
-        if order.state is OrderState.OPEN:
+        if order.state == OrderState.OPEN:
             await put(session, job.payload, delay_s=self._look_again_s)
             return
         after = await OrderRepository(session).move(order.id, step(order.state, OrderState.OPEN))

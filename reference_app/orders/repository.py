@@ -6,10 +6,8 @@ through SQLAlchemy.
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
@@ -19,8 +17,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from reference_app.infra.database import driver_of
-from reference_app.orders.models import Order
-from reference_app.orders.states import ACTIVE, OrderState
+from reference_app.orders.models import Order, OrderRow
+from reference_app.orders.states import OrderState
 from reference_app.patterns.keyset_page import Keyset
 from reference_app.patterns.optimistic_version import OptimisticVersion
 
@@ -28,38 +26,7 @@ NEWEST_FIRST = Keyset("orders", Order.id.desc())
 VERSIONS = OptimisticVersion(cast(Table, inspect(Order).local_table))
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRow:
-    """An order as it was read. The fields stand in the order of COLUMNS."""
-
-    id: int
-    owner_id: uuid.UUID
-    account_id: uuid.UUID
-    instrument_id: int
-    symbol: str
-    side: str
-    type: str
-    limit_price: Decimal | None
-    hold_price: Decimal | None
-    quantity: int
-    filled_quantity: int
-    state: OrderState
-    version: int
-    placed_at: dt.datetime
-    updated_at: dt.datetime
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it can still be filled, amended or cancelled."""
-        return self.state in ACTIVE
-
-    @property
-    def open_quantity(self) -> int:
-        """Shares that are not filled."""
-        return self.quantity - self.filled_quantity
-
-
-FIELDS = tuple(OrderRow.__dataclass_fields__)
+FIELDS = OrderRow._fields
 COLUMNS = ", ".join(FIELDS)
 
 INSERT = f"""
@@ -91,7 +58,7 @@ FIRST_PAGE, NEXT_PAGE = _page_sql(None), _page_sql((1,))
 async def read(connection: asyncpg.Connection, order_id: int, owner_id: uuid.UUID) -> OrderRow | None:
     """Return the order with this id, of this owner."""
     row = await connection.fetchrow(READ, order_id, owner_id)
-    return row and order_row(row)
+    return row and OrderRow._make(row)
 
 
 async def page(
@@ -102,14 +69,7 @@ async def page(
         rows = await connection.fetch(FIRST_PAGE, owner_id, size + 1)
     else:
         rows = await connection.fetch(NEXT_PAGE, owner_id, *after, size + 1)
-    return [order_row(row) for row in rows]
-
-
-def order_row(row: Any) -> OrderRow:
-    """Return a row of COLUMNS with names and types."""
-    order = OrderRow(*row)
-    object.__setattr__(order, "state", OrderState(order.state))
-    return order
+    return [OrderRow._make(row) for row in rows]
 
 
 class OrderRepository:
@@ -121,7 +81,7 @@ class OrderRepository:
     async def add(self, *values: Any) -> OrderRow:
         """Insert an order; the values stand in the order of INSERT."""
         driver = await driver_of(self._session)
-        return order_row(await driver.fetchrow(INSERT, *values))
+        return OrderRow._make(await driver.fetchrow(INSERT, *values))
 
     async def of(self, owner_id: uuid.UUID, order_id: int) -> OrderRow | None:
         """Return the order with this id, of this owner."""
@@ -134,7 +94,7 @@ class OrderRepository:
         held for it is given back as well.
         """
         row = await (await driver_of(self._session)).fetchrow(LOCK, order_id)
-        return row and order_row(row)
+        return row and OrderRow._make(row)
 
     async def amend(self, order: OrderRow, values: Mapping[str, Any]) -> None:
         """Change columns of the version that was read; VersionConflict if it is another by now."""
@@ -143,7 +103,7 @@ class OrderRepository:
     async def move(self, order_id: int, state: OrderState, filled: int = 0) -> OrderRow:
         """Set the state of a locked order, and add to what is filled."""
         driver = await driver_of(self._session)
-        return order_row(await driver.fetchrow(MOVE, order_id, state, filled))
+        return OrderRow._make(await driver.fetchrow(MOVE, order_id, state, filled))
 
     async def add_fill(
         self, order_id: int, ledger_transaction_id: int, quantity: int, price: Decimal, amount: Decimal

@@ -120,7 +120,7 @@ async def list_orders(
 ) -> Page[OrderOut]:
     """List your orders, newest first."""
     response.headers["Cache-Control"] = CACHE_CONTROL
-    return read_page(await orders.orders(user.id, cursor, limit), OrderOut, request, response)
+    return read_page(await orders.orders(user.id, cursor, limit), OrderOut.of, request, response)
 
 
 @router.get("/{order_id}", response_model=OrderOut, responses=NOT_MODIFIED | documented(OrderNotFound))
@@ -176,13 +176,13 @@ def _validators(order: OrderRow) -> Validators:
 
 def _reply(order: OrderRow) -> Response:
     headers = {"Cache-Control": CACHE_CONTROL, **_validators(order).headers()}
-    body = OrderOut.model_validate(order).model_dump_json()
+    body = OrderOut.of(order).model_dump_json()
     return Response(body, headers=headers, media_type="application/json")
 
 
 def _created(order: OrderRow) -> Reply:
     headers = {"Location": f"/v1/orders/{order.id}", **_validators(order).headers()}
-    return Reply(201, OrderOut.model_validate(order).model_dump_json().encode(), headers)
+    return Reply(201, OrderOut.of(order).model_dump_json().encode(), headers)
 
 
 def _idempotency_problem(

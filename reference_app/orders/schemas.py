@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import MISSING, BaseModel, ConfigDict, Field, model_validator
 
-from reference_app.orders.states import OrderState
+from reference_app.orders.models import OrderRow
 from reference_app.patterns.money import Amount, Price
 
 PositivePrice = Annotated[Decimal, Amount(scale=4, positive=True)]
@@ -18,6 +18,7 @@ PositivePrice = Annotated[Decimal, Amount(scale=4, positive=True)]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000, examples=[10])]
 OrderId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Side = Literal["buy", "sell"]
+State = Literal["pending", "open", "filled", "cancelled", "rejected"]  # see states.py
 
 
 class MarketOrderIn(BaseModel):
@@ -75,7 +76,16 @@ class OrderOut(BaseModel):
     limit_price: Price | None
     quantity: int
     filled_quantity: int
-    state: OrderState
+    state: State
     version: int = Field(description="Counts changes; the ETag is made of it.")
     placed_at: dt.datetime
     updated_at: dt.datetime
+
+    @classmethod
+    def of(cls, row: OrderRow) -> OrderOut:
+        """Return a row as the wire has it.
+
+        Without validation, which would take longer than the query: the row comes from our own table, whose
+        constraints say more than this model.
+        """
+        return cls.model_construct(**row._asdict())

@@ -19,8 +19,9 @@ from reference_app.accounts.service import HELD, TransactionKind, post
 from reference_app.infra.database import Sessions, driver_connection
 from reference_app.market.service import MarketService
 from reference_app.orders import repository
+from reference_app.orders.models import OrderRow
 from reference_app.orders.problems import NoLimitPrice, OrderIsFinal, OrderNotFound, QuantityAlreadyFilled
-from reference_app.orders.repository import NEWEST_FIRST, OrderRepository, OrderRow
+from reference_app.orders.repository import NEWEST_FIRST, OrderRepository
 from reference_app.orders.states import OrderState, step
 from reference_app.patterns import outbox, skip_locked_queue
 from reference_app.patterns.idempotency_key import IdempotencyKeys, Reply
@@ -46,7 +47,7 @@ class OrderService:
 
     def __init__(self, engine: AsyncEngine, sessions: Sessions, market: MarketService) -> None:
         self._engine, self._sessions, self._market = engine, sessions, market
-        self.keys = IdempotencyKeys(sessions)
+        self.keys = IdempotencyKeys(sessions, keep_refusals=False)
 
     async def place(
         self, owner_id: uuid.UUID, order: Any, *, key: str, sent: bytes, render: Callable[[OrderRow], Reply]
@@ -162,7 +163,7 @@ class OrderService:
             order = await orders.locked(order_id)
             if order is None or order.owner_id != owner_id:
                 raise OrderNotFound
-            if order.state is OrderState.CANCELLED:
+            if order.state == OrderState.CANCELLED:
                 return order
             check(order)
             if not order.is_active:

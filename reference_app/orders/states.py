@@ -37,12 +37,12 @@ class ImpossibleTransition(Exception):
     """The machine has no such step: a fault of the code that asked for it."""
 
 
-def step(current: OrderState, following: OrderState) -> OrderState:
+def step(current: str, following: OrderState) -> OrderState:
     """Return the state that follows, if the machine has that step.
 
     Raises:
         ImpossibleTransition: It has not.
     """
-    if following not in TRANSITIONS[current]:
+    if following not in TRANSITIONS[OrderState(current)]:
         raise ImpossibleTransition(f"an order that is {current} cannot become {following}")
     return following

@@ -6,14 +6,11 @@ r"""One Idempotency-Key, one effect: key, effect and reply are committed togethe
 
 Use it on POST and PATCH that move money or make things: a client whose reply was lost cannot know whether to
 send again. A crash at any step leaves nothing (the retry runs) or everything (the retry gets the stored
-reply), because it is one transaction of one database: no half-done key is ever there to be repaired.
-Do not use it on GET, PUT and DELETE, which are idempotent by their meaning.
-Limits: only effects in this database count. Calls to other services belong into `outbox`, or need a recovery
-point each (B. Leach, in the sources). A request in progress holds a connection. A reply is stored as it is:
-none with secrets. A key is forgotten after `keep_for_s`: publish that, and call `purge` from a periodic job.
-Instead: `asgi-idempotency-header` stores the replies of any ASGI app in Redis. There effect and stored reply
-are two steps, so a crash between them doubles the effect; a key is bound neither to its user nor to its body;
-a handler that raises leaves its key pending. (Here SQLAlchemy: the effect needs the service's own session.)
+reply): it is one transaction. Not on GET, PUT and DELETE, which are idempotent by their meaning.
+Limits: only effects in this database count; calls to other services belong into `outbox`. A request in
+progress holds a connection. A reply is stored as it is: none with secrets. A key is forgotten after
+`keep_for_s`: publish that, and `purge` now and then. Instead: `asgi-idempotency-header` stores replies of any
+ASGI app in Redis, after the effect: a crash between them doubles it; a key is bound to no user and no body.
 
 Example:
     >>> import asyncio, types
@@ -78,6 +75,7 @@ class Reply:
 
 
 Work = Callable[[AsyncSession], Awaitable[Reply]]
+Sessions = async_sessionmaker[AsyncSession]
 
 
 def parse_key(values: Sequence[str]) -> str:
@@ -99,9 +97,10 @@ def fingerprint(*parts: str | bytes) -> bytes:
 class IdempotencyKeys:
     """Runs each request once; `executed`, `replayed`, `outstanding` and `reused` count how they ended."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], *, keep_for_s: float = 86_400) -> None:
+    def __init__(self, sessions: Sessions, *, keep_for_s: float = 86_400, keep_refusals: bool = True) -> None:
         self.executed = self.replayed = self.outstanding = self.reused = 0
-        self._sessions, self._keep_for_s = sessions, keep_for_s  # by the clock of the database
+        # Without keep_refusals the work raises to refuse, which saves a savepoint.
+        self._sessions, self._keep_for_s, self._keep_refusals = sessions, keep_for_s, keep_refusals
 
     async def run(self, owner: str, key: str, sent: bytes, work: Work) -> Reply:
         """Do the work and commit, or return the reply that it gave before; else raise IdempotencyError.
@@ -112,8 +111,8 @@ class IdempotencyKeys:
             sent: From `fingerprint`.
             work: Writes in the session that it is given. If it raises, nothing is kept, the key is unused.
         """
-        lock_id = int.from_bytes(fingerprint("idempotency_key", owner, key)[:8], "big", signed=True)
         names = {"owner": owner, "key": key}
+        lock_id = int.from_bytes(fingerprint("idempotency_key", owner, key)[:8], "big", signed=True)
         async with self._sessions.begin() as session:
             # Without the lock, two copies of a request both find no reply and both do the work. It ends with
             # the transaction, also when the process dies. A hash collision costs a needless 409.
@@ -122,9 +121,12 @@ class IdempotencyKeys:
                 raise IdempotencyError(409, "a request with this Idempotency-Key is in progress; try again")
             stored = (await session.execute(_FIND, names)).one_or_none()
             if stored is None:
-                effects = await session.begin_nested()
+                effects = await session.begin_nested() if self._keep_refusals else None
                 reply = await work(session)
-                await (effects.commit() if reply.status < 400 else effects.rollback())
+                if effects is not None:
+                    await (effects.commit() if reply.status < 400 else effects.rollback())
+                elif reply.status >= 400:
+                    raise ValueError("without keep_refusals, raise to refuse")
                 if reply.status < 500:
                     await self._store(session, names, sent, reply)
             elif stored.fingerprint != sent:

@@ -5,12 +5,9 @@
 """Money that keeps every digit from the wire to the row and back.
 
 Use it when an API takes or returns amounts or prices. A JSON number is cut to about 17 digits before
-`Decimal` sees it, `Decimal` itself accepts "NaN", "1e3" and "1_000", and a column `NUMERIC(20, 2)` rounds
-without a word. So an amount is a plain decimal string on the wire, a `Decimal` of bounded scale inside, and
-rounding has one place.
-
+`Decimal` sees it, `Decimal` itself accepts "NaN", "1e3" and "1_000", and `NUMERIC(20, 2)` rounds silently. So
+an amount is a plain decimal string on the wire, a `Decimal` of bounded scale inside; rounding has one place.
 Do not use it for quantities that are measured and not counted (a latency, a ratio): there `float` is right.
-
 Limits: one scale for each type and no currency. For many currencies, conversion and formatting by locale
 reach for `py-moneyed` with `babel`. `Decimal` arithmetic keeps 28 digits: a longer product is rounded.
 
@@ -43,6 +40,7 @@ from pydantic_core import CoreSchema, core_schema
 
 #: Digits before the point. 14 + 4 digits stay far below the 28 that `Decimal` arithmetic keeps.
 MAX_INTEGER_DIGITS = 14
+_UNITS = [Decimal(1).scaleb(-scale) for scale in range(15)]
 
 
 class InvalidMoney(ValueError):
@@ -59,6 +57,8 @@ def to_money(value: object, *, scale: int = 2) -> Decimal:
     Raises:
         InvalidMoney: The value is of another type or form, too large, or needs more digits than `scale`.
     """
+    if type(value) is Decimal and value.same_quantum(_UNITS[scale]) and value.adjusted() < MAX_INTEGER_DIGITS:
+        return value or abs(value)  # nothing to do, as for most rows
     if not isinstance(value, str | Decimal):
         raise InvalidMoney('expected an amount as a string, such as "19.90"; a JSON number loses digits')
     # fullmatch: with match, `$` would let a trailing newline through.
@@ -85,9 +85,9 @@ def text_pattern(scale: int, *, positive: bool = False) -> str:
 def round_money(value: Decimal, *, scale: int = 2) -> Decimal:
     """Round to `scale` digits, half to even: the one place where digits may be lost.
 
-    Half to even has no drift over many roundings; half up adds half a cent in one direction each time.
+    Half to even does not drift; half up adds half a cent in one direction each time.
     """
-    rounded = value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_EVEN)
+    rounded = value.quantize(_UNITS[scale], rounding=ROUND_HALF_EVEN)
     return rounded if rounded else abs(rounded)  # no "-0.00" on a statement
 
 

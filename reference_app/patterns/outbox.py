@@ -5,10 +5,8 @@
 """Write the event with the row in one transaction; a relay publishes it afterwards, at least once, in order.
 
 Use it where a change in the database must be told to others: a broker, a webhook, a mail. Publishing after
-the commit loses the event when the process dies in between; publishing before it tells of things that never
-were.
+the commit loses the event when the process dies in between; before it, it tells of things that never were.
 Do not use it for events that may be lost (`NOTIFY` is cheaper), or where the reader has the same database.
-
 Limits: an event may be published twice (a crash after publishing), with the same id: consumers remember ids.
 Order holds within a key. `add` locks the key until the writer commits: call it once, at the end of the
 transaction. An event that fails keeps those of its key behind it and is tried for ever: alert on `lag_s`. One
@@ -53,7 +51,9 @@ TABLE = """CREATE TABLE outbox (  -- for your migrations
 INDEX = "CREATE INDEX ON outbox (key, id)"
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock_id)")
-_ADD = text("INSERT INTO outbox (event_id, key, topic, payload) VALUES (:event_id, :key, :topic, :payload)")
+# One round trip. The id is taken after the lock is had: it belongs to a row that the lock has to bring first.
+_ADD = text("""WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(:lock_id))
+    INSERT INTO outbox (event_id, key, topic, payload) SELECT :event_id, :key, :topic, :payload FROM turn""")
 # Only the first event of each key: with any other, two relays could overtake each other within a key.
 _TAKE = text("""SELECT * FROM outbox o WHERE not_before <= statement_timestamp()
         AND NOT EXISTS (SELECT FROM outbox earlier WHERE earlier.key = o.key AND earlier.id < o.id)
@@ -78,11 +78,15 @@ async def add(session: AsyncSession, *events: Event) -> None:
     """Write events, in the order in which they happened: they exist if and only if the caller commits."""
     # Without the lock, a transaction with the smaller id could commit after one with the larger id was
     # published. In one order, or two transactions with two keys wait for each other.
-    digests = {hashlib.sha256(b"outbox " + event.key.encode()).digest() for event in events}
-    for digest in sorted(digests):
-        await session.execute(_LOCK, {"lock_id": int.from_bytes(digest[:8], "big", signed=True)})
+    keys = {event.key: _lock_id(event.key) for event in events}
+    for lock_id in sorted(keys.values()) if len(keys) > 1 else ():
+        await session.execute(_LOCK, {"lock_id": lock_id})
     for event in events:
-        await session.execute(_ADD, vars(event))
+        await session.execute(_ADD, {**vars(event), "lock_id": keys[event.key]})
+
+
+def _lock_id(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(b"outbox " + key.encode()).digest()[:8], "big", signed=True)
 
 
 class Relay:

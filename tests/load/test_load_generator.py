@@ -204,6 +204,18 @@ async def test_method_headers_and_body_arrive() -> None:
     assert posted.statuses == head.statuses == {200: 2}
 
 
+async def test_each_request_can_have_a_number_of_its_own() -> None:
+    lines: list[str] = []
+
+    async def answer(number: int, line: str) -> bytes:
+        lines.append(line)
+        return OK
+
+    async with serving(answer) as url:
+        await load(f"{url}/orders/{{{{number}}}}", clients=3, requests=20, warm_up_requests=5)
+    assert sorted(lines) == [f"GET /orders/{number:010} HTTP/1.1" for number in range(1, 26)]
+
+
 async def test_nothing_listening_is_one_clear_sentence() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))

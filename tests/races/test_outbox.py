@@ -13,6 +13,10 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from reference_app.patterns import outbox
 from reference_app.patterns.outbox import Event, Relay
 
+UNLOCKED = text(
+    "INSERT INTO outbox (event_id, key, topic, payload) VALUES (:event_id, :key, :topic, :payload)"
+)
+
 
 @pytest.fixture
 async def engine():
@@ -48,7 +52,7 @@ async def write_and_relay(engine, requests, *, kind=Relay, before=(), **options)
         async with engine.begin() as connection:
             await connection.execute(text("DELETE FROM outbox"))
             for payload in before:
-                await connection.execute(outbox._ADD, vars(Event("AAPL", "placed", payload)))
+                await connection.execute(UNLOCKED, vars(Event("AAPL", "placed", payload)))
         return Desk()
 
     async def nothing_is_lost_and_order_holds(desk, responses):
@@ -107,7 +111,7 @@ async def test_a_relay_that_is_cut_off_at_any_statement_loses_nothing(engine):
 
 
 async def add_unlocked(session, event):
-    await session.execute(outbox._ADD, vars(event))
+    await session.execute(UNLOCKED, vars(event))
 
 
 async def test_adding_without_the_lock_is_found(engine):

@@ -21,6 +21,9 @@ import httptools
 #: beside.
 clock = time.monotonic
 
+#: Stands for the number of a request, in ten digits: as long as itself, so that Content-Length stays right.
+NUMBER = b"{{number}}"
+
 
 class Connection(asyncio.Protocol):
     """One keep-alive HTTP/1.1 connection with one request in flight."""
@@ -138,7 +141,9 @@ class Run:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
-        self._request = plan["request"].encode("latin-1")
+        #: The request, cut where the number of each goes in; in one piece where all are the same.
+        self._pieces: list[bytes] = plan["request"].encode("latin-1").split(NUMBER)
+        self._asked = 0
         self._connections: list[Connection | None] = [None] * plan["clients"]
         #: due, sent, done (seconds on the clock) and the status, or the kind of error.
         self._rows: list[tuple[float, float, float, int | str]] = []
@@ -202,7 +207,7 @@ class Run:
         sent_s = clock()
         try:
             connection = await self._connected(number)
-            outcome: int | str = await connection.ask(self._request, self._plan["timeout_s"])
+            outcome: int | str = await connection.ask(self._next_request(), self._plan["timeout_s"])
         except ConnectionRefusedError:
             outcome = "refused"
         except TimeoutError:
@@ -212,6 +217,12 @@ class Run:
         except ValueError:
             outcome = "not HTTP"
         self._rows.append((due_s, sent_s, clock(), outcome))
+
+    def _next_request(self) -> bytes:
+        if len(self._pieces) == 1:
+            return self._pieces[0]
+        self._asked += 1
+        return (b"%010d" % self._asked).join(self._pieces)
 
     async def _connected(self, number: int) -> Connection:
         """Return the client's connection; one that was lost is opened again."""

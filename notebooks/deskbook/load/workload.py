@@ -20,6 +20,9 @@ class Workload:
     A run ends at `requests` or after `seconds`, whichever comes first; requests under way are waited for. In
     an open loop the number is known beforehand: `rate_per_s` times `seconds`, or `requests` if that is less.
 
+    Where url, headers or body contain `{{number}}`, each request (of the warm-up too) has its own number
+    there, in ten digits: for an Idempotency-Key, or to ask for another row each time.
+
     Args:
         url: an http:// address.
         method: the HTTP method.

@@ -56,6 +56,7 @@ class ServedApp:
     Attributes:
         url: Where it answers, without a slash at the end.
         pid: Of the process that `uvicorn` would be: the server, or with several workers their supervisor.
+        settings: Environment variables of the server; DATABASE_URL among them when it runs.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class ServedApp:
         self._app = app
         self._workers = workers
         self._loop = loop
-        self._settings = settings
+        self.settings = settings
         self._port = port
         self._record = record
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +86,7 @@ class ServedApp:
         if self._record and self._workers > 1:
             raise ServingError("Steps are recorded in one event loop: record=True needs workers=1.")
         try:
-            if self._app == REFERENCE_APP and "DATABASE_URL" not in self._settings:
+            if self._app == REFERENCE_APP and "DATABASE_URL" not in self.settings:
                 await self._give_it_a_database()
             # A file without a name: it cannot be left behind. Closed by the exit stack.
             self._log = self._resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -155,16 +156,16 @@ class ServedApp:
         from deskbook.services import fresh_database
 
         url = await self._resources.enter_async_context(fresh_database(desk_template()))
-        self._settings["DATABASE_URL"] = url
-        self._settings.setdefault("DESK_TOKEN_SECRET", TOKEN_SECRET)
-        self._settings.setdefault("DESK_SHUTDOWN_NOTICE_S", "0")  # there is no balancer to be warned
+        self.settings["DATABASE_URL"] = url
+        self.settings.setdefault("DESK_TOKEN_SECRET", TOKEN_SECRET)
+        self.settings.setdefault("DESK_SHUTDOWN_NOTICE_S", "0")  # there is no balancer to be warned
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         options = {"workers": self._workers, "loop": self._loop, "port": self._port, "grace_s": GRACE_S}
         folders = [str(module_folder()), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,
-            **self._settings,
+            **self.settings,
             "PYTHONPATH": os.pathsep.join(filter(None, folders)),
             "DESKBOOK_SERVED_APP": self._app,
             "DESKBOOK_SERVED_RECORD": "1" if self._record else "",
