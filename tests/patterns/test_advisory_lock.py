@@ -18,13 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-try:
-    import advisory_lock  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import advisory_lock
+from reference_app.patterns.advisory_lock import AdvisoryLocks, LockTimeout
 
-AdvisoryLocks = advisory_lock.AdvisoryLocks
-LockTimeout = advisory_lock.LockTimeout
 Sessions = async_sessionmaker[AsyncSession]
 
 

@@ -17,14 +17,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-try:
-    import bulk_copy  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import bulk_copy
-
-BadRow = bulk_copy.BadRow
-BulkCopy = bulk_copy.BulkCopy
-TooManyBadRows = bulk_copy.TooManyBadRows
+from reference_app.patterns.bulk_copy import BulkCopy, TooManyBadRows
+from reference_app.patterns.bulk_copy import driver_connection as connection_of
 
 COLUMNS = ["symbol", "shares"]
 TABLE = "CREATE TABLE positions (symbol varchar(8) PRIMARY KEY, shares int NOT NULL CHECK (shares >= 0))"
@@ -274,7 +268,7 @@ async def belongs_to_the_session(driver_connection: Any) -> bool:
 
 
 def test_inside_a_session_the_copy_belongs_to_its_transaction() -> None:
-    assert asyncio.run(belongs_to_the_session(bulk_copy.driver_connection))
+    assert asyncio.run(belongs_to_the_session(connection_of))
 
 
 def test_a_driver_connection_without_a_transaction_is_rejected() -> None:

@@ -14,14 +14,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-try:
-    import conditional_request  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import conditional_request
-
-Preconditions = conditional_request.Preconditions
-Validators = conditional_request.Validators
-etag = conditional_request.etag
+from reference_app.patterns.conditional_request import _TAG, NotModified, Preconditions, Validators, etag
 
 WHEN = dt.datetime(2026, 11, 20, 12, 0, 0, 999_999, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 AT, EARLIER, LATER = (f"Fri, 20 Nov 2026 {time} GMT" for time in ("11:00:00", "10:59:59", "11:00:01"))
@@ -116,7 +109,7 @@ def test_without_required_a_change_needs_no_version() -> None:
 
 def test_fields_that_are_sent_twice_are_one_list_and_dates_are_ignored() -> None:
     tags = [("if-none-match", '"old"'), ("if-none-match", '"now"')]
-    with pytest.raises(conditional_request.NotModified):
+    with pytest.raises(NotModified):
         Preconditions(request("GET", tags)).check(NOW)
     Preconditions(request("GET", [("if-modified-since", AT), ("if-modified-since", AT)])).check(NOW)
 
@@ -149,7 +142,7 @@ class LooksAtTheDateToo(Preconditions):
             and current.last_modified
             and current.last_modified.replace(microsecond=0) <= since
         ):
-            raise conditional_request.NotModified(304)
+            raise NotModified(304)
 
 
 class ComparesMicroseconds(Preconditions):
@@ -182,7 +175,7 @@ def test_entity_tags_are_strong_and_tell_their_parts_apart() -> None:
     assert etag("a", 1) == etag("a", "1") == tags[0]
     assert len(set(tags)) == len(tags)
     for tag in tags:
-        assert conditional_request._TAG.fullmatch(tag)
+        assert _TAG.fullmatch(tag)
         assert not tag.startswith("W/")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import doctest
 import os
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,8 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from reference_app.patterns import fencing_lock
-from reference_app.patterns.fencing_lock import ACQUIRE, FencingLock, LockLost, NotAcquired
+from reference_app.patterns.fencing_lock import ACQUIRE, EXTEND, RELEASE, FencingLock, LockLost, NotAcquired
 
 
 def redis_url() -> str:
@@ -281,7 +281,7 @@ def test_rule(check: Check) -> None:
 class Altered(FencingLock):
     """A twin whose scripts differ."""
 
-    acquire, extend, release = ACQUIRE, fencing_lock.EXTEND, fencing_lock.RELEASE
+    acquire, extend, release = ACQUIRE, EXTEND, RELEASE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -409,4 +409,4 @@ def test_without_redis_nobody_holds_it() -> None:
 
 
 def test_the_example_in_the_docstring_runs() -> None:
-    assert doctest.testmod(fencing_lock).failed == 0
+    assert doctest.testmod(sys.modules[FencingLock.__module__]).failed == 0

@@ -18,16 +18,17 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-try:
-    import idempotency_key  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import idempotency_key
-
-IdempotencyKeys = idempotency_key.IdempotencyKeys
-IdempotencyError = idempotency_key.IdempotencyError
-Reply = idempotency_key.Reply
-fingerprint = idempotency_key.fingerprint
-parse_key = idempotency_key.parse_key
+from reference_app.patterns.idempotency_key import (
+    _FIND,
+    INDEX,
+    MAX_BODY_BYTES,
+    TABLE,
+    IdempotencyError,
+    IdempotencyKeys,
+    Reply,
+    fingerprint,
+    parse_key,
+)
 
 Sessions = async_sessionmaker[AsyncSession]
 SENT = fingerprint("POST", "/payments", b'{"amount": "5.00"}')
@@ -47,7 +48,7 @@ async def database() -> AsyncIterator[Sessions]:
     async with engine.begin() as connection:
         await connection.execute(CreateSchema(schema))
         payments = "CREATE TABLE payments (id serial PRIMARY KEY, reference text NOT NULL)"
-        for statement in (idempotency_key.TABLE, idempotency_key.INDEX, payments):
+        for statement in (TABLE, INDEX, payments):
             await connection.execute(text(statement))
     try:
         yield async_sessionmaker(engine)
@@ -107,7 +108,7 @@ class Unlocked(IdempotencyKeys):
     async def run(self, owner: str, key: str, sent: bytes, work: Any) -> Any:
         names = {"owner": owner, "key": key}
         async with self._sessions.begin() as session:
-            if (await session.execute(idempotency_key._FIND, names)).one_or_none() is None:
+            if (await session.execute(_FIND, names)).one_or_none() is None:
                 reply = await work(session)
                 await self._store(session, names, sent, reply)
                 return reply
@@ -172,7 +173,7 @@ class StoresAfterwards(IdempotencyKeys):
     async def run(self, owner: str, key: str, sent: bytes, work: Any) -> Any:
         names = {"owner": owner, "key": key}
         async with self._sessions() as session:
-            if (await session.execute(idempotency_key._FIND, names)).one_or_none() is None:
+            if (await session.execute(_FIND, names)).one_or_none() is None:
                 reply = await work(session)
                 await session.commit()
                 await self._store(session, names, sent, reply)
@@ -242,7 +243,7 @@ def test_a_reply_that_is_too_large_is_an_error_and_undone() -> None:
 
             async def large(session: AsyncSession) -> Any:
                 await pay()(session)
-                return Reply(201, b"x" * (idempotency_key.MAX_BODY_BYTES + 1))
+                return Reply(201, b"x" * (MAX_BODY_BYTES + 1))
 
             with pytest.raises(ValueError, match="at most 65536"):
                 await IdempotencyKeys(sessions).run("ann", "k", SENT, large)

@@ -43,14 +43,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-try:
-    import keyset_page  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import keyset_page
-
-InvalidCursor = keyset_page.InvalidCursor
-Keyset = keyset_page.Keyset
-link_header = keyset_page.link_header
+from reference_app.patterns.keyset_page import InvalidCursor, Keyset, Page, link_header
 
 TRADES = Table(
     "trades",
@@ -146,7 +139,7 @@ class ByOffset(Keyset):
 
     def page(self, rows: Sequence[Any], *, size: int) -> Any:
         following = str(self.start + size) if len(rows) > size else None
-        return keyset_page.Page(rows[:size], following)
+        return Page(rows[:size], following)
 
 
 class WithoutTieBreaker(Keyset):

@@ -10,12 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-try:
-    import loop_lag  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import loop_lag
-
-LoopLag = loop_lag.LoopLag
+from reference_app.patterns.loop_lag import LoopLag
 
 
 class ScriptedTime:

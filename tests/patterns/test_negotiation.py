@@ -12,13 +12,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 
-try:
-    import negotiation  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import negotiation
-
-Negotiation = negotiation.Negotiation
-NotAcceptable = negotiation.NotAcceptable
+from reference_app.patterns.negotiation import Negotiation, NotAcceptable, parse_range
 
 OFFERS = ("application/json", "text/csv", "application/jsonl", "text/csv;header=present")
 JSON, CSV, JSONL, CSV_WITH_HEADER = OFFERS
@@ -84,10 +78,10 @@ class HeaviestRangeFirst(Negotiation):
 
     def choose(self, accept: str | None) -> str:
         members = [part for part in (accept or "*/*").split(",") if "/" in part]
-        ranges = sorted(map(negotiation.parse_range, members), key=lambda it: -it.weight)
+        ranges = sorted(map(parse_range, members), key=lambda it: -it.weight)
         for wanted in ranges:
             for offer in OFFERS:
-                if wanted.weight and wanted.covers(negotiation.parse_range(offer)):
+                if wanted.weight and wanted.covers(parse_range(offer)):
                     return offer
         raise NotAcceptable(406)
 
@@ -96,9 +90,9 @@ class HeaviestCoverDecides(Negotiation):
     """A wrong twin: of the ranges that cover an offer the heaviest counts, however wide it is."""
 
     def choose(self, accept: str | None) -> str:
-        ranges = [negotiation.parse_range(it) for it in (accept or "*/*").split(",")]
+        ranges = [parse_range(it) for it in (accept or "*/*").split(",")]
         weights = {
-            offer: max((it.weight for it in ranges if it.covers(negotiation.parse_range(offer))), default=0.0)
+            offer: max((it.weight for it in ranges if it.covers(parse_range(offer))), default=0.0)
             for offer in OFFERS
         }
         best = max(weights, key=lambda offer: weights[offer])

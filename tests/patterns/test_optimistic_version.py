@@ -18,13 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-try:
-    import optimistic_version  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import optimistic_version
-
-OptimisticVersion = optimistic_version.OptimisticVersion
-VersionConflict = optimistic_version.VersionConflict
+from reference_app.patterns.optimistic_version import OptimisticVersion, VersionConflict
 
 METADATA = MetaData()
 NOTES = Table(

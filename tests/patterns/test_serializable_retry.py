@@ -18,13 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-try:
-    import serializable_retry  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import serializable_retry
-
-SerializableRetry = serializable_retry.SerializableRetry
-RetriesExhausted = serializable_retry.RetriesExhausted
+from reference_app.patterns.serializable_retry import RetriesExhausted, SerializableRetry
 
 METADATA = MetaData()
 ON_CALL = Table("doctors", METADATA, Column("id", Integer, primary_key=True), Column("on_call", Integer))

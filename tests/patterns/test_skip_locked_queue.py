@@ -19,13 +19,8 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-try:
-    import skip_locked_queue  # beside this test, where the pattern was copied to
-except ModuleNotFoundError:
-    from reference_app.patterns import skip_locked_queue
+from reference_app.patterns.skip_locked_queue import _TAKE, INDEX, TABLE, Job, JobQueue, put
 
-Job = skip_locked_queue.Job
-JobQueue = skip_locked_queue.JobQueue
 Sessions = async_sessionmaker[AsyncSession]
 
 
@@ -43,12 +38,12 @@ async def database(*payloads: str) -> AsyncIterator[Sessions]:
     async with engine.begin() as connection:
         await connection.execute(CreateSchema(schema))
         effects = "CREATE TABLE effects (payload text)"
-        for statement in (skip_locked_queue.TABLE, skip_locked_queue.INDEX, effects):
+        for statement in (TABLE, INDEX, effects):
             await connection.execute(text(statement))
     sessions = async_sessionmaker(engine)
     async with sessions.begin() as session:
         for payload in payloads:
-            await skip_locked_queue.put(session, payload)
+            await put(session, payload)
     try:
         yield sessions
     finally:
@@ -92,11 +87,11 @@ def test_a_job_exists_if_and_only_if_its_transaction_committed() -> None:
     async def main() -> None:
         async with database() as sessions:
             async with sessions() as session:
-                await skip_locked_queue.put(session, "never")
+                await put(session, "never")
                 await session.rollback()
             async with sessions.begin() as session:
-                await skip_locked_queue.put(session, "now")
-                await skip_locked_queue.put(session, "in an hour", delay_s=3600)
+                await put(session, "now")
+                await put(session, "in an hour", delay_s=3600)
             queue = JobQueue(sessions)
             assert await queue.counts() == {"waiting": 1, "dead": 0}
             assert [await queue.work_once(take_effect) for _ in range(2)] == [True, False]
@@ -172,7 +167,7 @@ class EndsById(JobQueue):
 
     async def work_once(self, handler: Any) -> bool:
         async with self._sessions.begin() as session:
-            taken = (await session.execute(skip_locked_queue._TAKE, self._taking)).all()
+            taken = (await session.execute(_TAKE, self._taking)).all()
         for row in taken:
             async with self._sessions.begin() as session:
                 await handler(session, Job(*row))
@@ -207,7 +202,7 @@ def test_a_worker_that_crashes_at_any_step_loses_no_job_and_doubles_no_effect() 
             for crash_at in range(20):
                 steps_left = -100
                 async with sessions.begin() as session:
-                    await skip_locked_queue.put(session, f"{crash_at:02}")
+                    await put(session, f"{crash_at:02}")
                 steps_left = crash_at
                 try:
                     survived = await JobQueue(sessions).work_once(take_effect)

@@ -3,12 +3,12 @@
 import asyncio
 import contextvars
 import doctest
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from reference_app.patterns import stale_while_revalidate
 from reference_app.patterns.stale_while_revalidate import NotLoaded, StaleWhileRevalidate
 
 
@@ -318,4 +318,4 @@ def test_the_error_of_a_cold_key_reaches_its_callers_and_is_not_kept() -> None:
 
 
 def test_the_example_in_the_docstring_runs() -> None:
-    assert doctest.testmod(stale_while_revalidate).failed == 0
+    assert doctest.testmod(sys.modules[StaleWhileRevalidate.__module__]).failed == 0

@@ -86,5 +86,4 @@ def _tested_versions(pattern: Pattern) -> list[str]:
 def _standalone_test(pattern: Pattern) -> str:
     """Return the test with its imports turned from our package to the file beside it."""
     text = pattern.test.read_text(encoding="utf-8")
-    text = text.replace(f"reference_app.patterns.{pattern.name}", pattern.name)
-    return text.replace(f"from reference_app.patterns import {pattern.name}", f"import {pattern.name}")
+    return text.replace(f"from reference_app.patterns.{pattern.name} import ", f"from {pattern.name} import ")
