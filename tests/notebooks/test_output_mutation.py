@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from deskbook.authoring import sanitize as sanitize_module
 from deskbook.authoring.mutate import CellVerdict, Survivor, mutate_cell
 from deskbook.authoring.mutations import Mutant, mutants_of, text_mutants
-from deskbook.authoring.sanitize import sanitize_patterns
+from deskbook.authoring.sanitize import sanitize, sanitize_patterns
 from deskbook.authoring.strict_run import strict_pytest
 from deskbook.authoring.summary import NotebookFigures, Summary
 from nbval.plugin import IPyNbCell
@@ -136,6 +137,19 @@ def test_the_sanitize_file_is_read_as_nbval_reads_it(tmp_path: Path) -> None:
 def verdict(caught: int, survived: int) -> CellVerdict:
     lost = Survivor(Mutant("number", "3 becomes 4", []), "not compared: the port varies")
     return CellVerdict("lesson.ipynb", 0, Counter(number=caught + survived), [lost] * survived)
+
+
+def test_a_picture_in_one_long_word_is_sanitized_in_no_time() -> None:
+    """A pattern that is tried at each character of a data URL would take minutes here."""
+    picture = "<img src='data:image/svg+xml;base64," + "PHN2ZyB4" * 20_000 + "'>"
+    started_s = time.perf_counter()
+    assert sanitize(picture) == picture
+    assert time.perf_counter() - started_s < 5
+
+
+def test_the_file_name_of_a_cell_is_replaced_wherever_it_stands() -> None:
+    for before, after in (("", ""), ('File "', '", line 3'), ("(", ":3)"), ("warned at ", ":3: Warning")):
+        assert sanitize(f"{before}/tmp/ipykernel_12/34.py{after}") == f"{before}cell.py{after}"
 
 
 def test_the_closing_lines_count_what_was_proven() -> None:
