@@ -4,9 +4,10 @@ import asyncio
 
 import asyncpg
 import pytest
+import redis.asyncio as redis_client
 from asyncpg import connect_utils
 from deskbook.races import explore
-from deskbook.races.gates import AsyncpgGate, settling
+from deskbook.races.gates import AsyncpgGate, RedisGate, settling
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +105,28 @@ async def test_a_connection_that_was_given_up_is_gone_before_the_next_step(pool,
         max_seconds=30,
     )
     assert report.verdict == "exhausted", report
+
+
+async def test_a_command_that_waits_in_redis_while_it_is_cancelled_is_reported_loudly(redis_url):
+    """Whether it still takes what is pushed next depends on when the server sees the connection close."""
+    async with redis_client.from_url(redis_url) as client:
+
+        async def pop(client):
+            return await client.blpop("orders", 5)
+
+        async def push(client):
+            return await client.lpush("orders", "buy")
+
+        report = await explore(
+            lambda: client,
+            {"A": pop, "B": push},
+            reset=lambda: client.flushdb(),
+            cancel=["A"],
+            gate=RedisGate(),
+            max_seconds=30,
+        )
+    assert report.verdict == "inconclusive", report
+    assert "NOT UNDER CONTROL: BLPOP waited in the server when A was cancelled" in report.text()
 
 
 async def test_a_type_that_asyncpg_looks_up_is_no_step_of_the_service(pool, postgres_url):

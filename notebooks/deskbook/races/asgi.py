@@ -216,8 +216,8 @@ class _Switch(httpx.AsyncBaseTransport):
 class HttpxCaller:
     """An `httpx.AsyncClient` for one of the requests, which at most one task uses at a time.
 
-    Making a client, and the request in it, costs as much as a handler, so both are made once. A client
-    remembers cookies; they are forgotten before each run.
+    Making a client, and the request in it, costs as much as a handler, so both are made once. The client
+    remembers cookies, but the request was built before the first of them, so it never carries one.
 
     Args:
         encoded: the request.
@@ -232,7 +232,6 @@ class HttpxCaller:
 
     async def call(self, app: App, state: dict[str, Any] | None) -> httpx.Response:
         """Send the request to an application."""
-        self._client.cookies.clear()
         transport = self._switch.target = _SuspendingTransport(app, state)
         response = await self._client.send(self._request)
         if transport.failure is not None:

@@ -74,6 +74,8 @@ class Gate:
         #: Sessions that may still hold locks although their client has turned away: an operation was
         #: cancelled, or the connection was given up.
         self.turned_away: set[Any] = set()
+        #: What the gate could not follow, as sentences for the report.
+        self.notes: set[str] = set()
 
     def install(self) -> None:
         """Hook the client library."""

@@ -239,7 +239,7 @@ class GatedSearch(Search):
 
     def ungated(self) -> list[str]:
         """Return a sentence for what ran outside of the explorer's control."""
-        return sorted(self._real.notes)
+        return sorted(self._real.notes | self._gate.notes)
 
     def server_chose(self) -> bool:
         """Tell whether the server decided which of several waiting requests went on."""

@@ -6,6 +6,7 @@ a command never blocks another one, except those that wait by design (BLPOP and 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from .base import Gate, Operation
@@ -46,6 +47,9 @@ class RedisGate(Gate):
         async def read_response(self: Any, *args: Any, **options: Any) -> Any:
             try:
                 return await read(self, *args, **options)
+            except asyncio.CancelledError:
+                gate._turned_away(self)
+                raise
             finally:
                 gate._answered(self)
 
@@ -72,13 +76,25 @@ class RedisGate(Gate):
         actor, table = self.actor(), self.table
         if actor is None or table is None or getattr(connection, "_deskbook_connecting", False):
             return
-        import asyncio
-
         waits = label.split(" ")[0].upper() in _WAITING or " BLOCK " in label
         future = asyncio.get_running_loop().create_future()
         operation = Operation(actor, label, None, BLOCKED_AFTER_S if waits else None, future)
         await self.wait_for_turn(table, operation)
         connection._deskbook_operation = operation
+
+    def _turned_away(self, connection: Any) -> None:
+        """Note a command that waited in the server when its request was cancelled.
+
+        redis-py closes the connection, but until the server has seen that, the command can still take an
+        element that the next step pushes.
+        """
+        operation = getattr(connection, "_deskbook_operation", None)
+        if operation is not None and self.table is not None and self.table.running:
+            command = operation.label.split(" ")[0]
+            self.notes.add(
+                f"NOT UNDER CONTROL: {command} waited in the server when {operation.actor} was cancelled; "
+                f"when the server lets go of it is not known"
+            )
 
     def _answered(self, connection: Any) -> None:
         operation = getattr(connection, "_deskbook_operation", None)
