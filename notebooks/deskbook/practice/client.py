@@ -36,7 +36,6 @@ class Worker:
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._unread = b""
-        self._is_warm = False
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "deskbook.practice.worker", str(theirs.fileno())],
@@ -65,11 +64,8 @@ class Worker:
             WorkerGoneError: The worker died.
         """
         try:
-            if not self._is_warm:
-                self._receive(WARM_UP_LIMIT_S)
-                self._is_warm = True
             self._socket.sendall(json.dumps(job).encode() + b"\n")
-            return self._receive(job["limit_s"] + REPORT_LIMIT_S)
+            return self._receive(WARM_UP_LIMIT_S + job["limit_s"] + REPORT_LIMIT_S)
         except OSError as error:
             raise WorkerGoneError(str(error)) from None
 

@@ -14,6 +14,7 @@ import fcntl
 import gc
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -223,11 +224,18 @@ def _become_child(job: dict[str, Any], folder: Path, pipes: list[int]) -> None:
 
 
 def serve(owner: socket.socket) -> None:
-    """Take jobs until the socket closes."""
-    from .warm_up import import_needs
+    """Take jobs until the socket closes; get warm until the first one comes, and between them."""
+    from .warm_up import import_needs, rehearsals
 
+    left = rehearsals()
     with own_folder() as folder, owner.makefile("rb") as jobs:
-        for line in jobs:
+        while True:
+            while left and not select.select([owner], [], [], 0)[0]:
+                left.pop(0)()
+                _settle()
+            line = jobs.readline()
+            if not line:
+                return
             job = json.loads(line)
             import_needs(job["needs"])
             here = Path(tempfile.mkdtemp(dir=folder))
@@ -235,6 +243,14 @@ def serve(owner: socket.socket) -> None:
             late = check.follow(owner)
             owner.sendall(json.dumps(check.result(late)).encode() + b"\n")
             shutil.rmtree(here, ignore_errors=True)
+
+
+def _settle() -> None:
+    """Keep what was made until here out of every collection, so that no child copies its pages for one."""
+    gc.collect()
+    if _libc is not None and hasattr(_libc, "malloc_trim"):  # glibc; musl has none
+        _libc.malloc_trim(0)  # what the imports have freed: two megabytes for every learner of a room
+    gc.freeze()
 
 
 @contextlib.contextmanager
@@ -259,19 +275,16 @@ def _is_alive(pid: int) -> bool:
 
 
 def main(descriptor: int) -> None:
-    """Warm up, say so, and serve."""
+    """Import what checks use, and serve."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    from .warm_up import warm_up
+    from .warm_up import import_what_checks_use
 
-    warm_up()
-    # What was made until here is never collected, so the children do not copy its pages.
-    gc.collect()
-    gc.freeze()
+    import_what_checks_use()
+    _settle()
     with socket.socket(fileno=descriptor) as owner, contextlib.suppress(BrokenPipeError, ConnectionError):
-        owner.sendall(b'{"warm": true}\n')
         serve(owner)
 
 
