@@ -3,8 +3,10 @@
 Long: each run makes its own environment in its own clone and runs what `make test` runs.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,18 +64,23 @@ def clone():
 def make_test(clone, python, **as_user):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "VIRTUAL_ENV"))}
     environment |= {"HOME": str(clone.parent)} if as_user else {}
-    done = subprocess.run(
+    run = subprocess.Popen(
         ["make", "test", f"PYTHON={python}"],
         cwd=clone,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=SUITE_TIMEOUT_S,
+        start_new_session=True,
         **as_user,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
+    try:
+        said, _ = run.communicate(timeout=SUITE_TIMEOUT_S)
+    finally:  # make alone would leave its pytest behind
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == 0, said[-8000:]
+    assert " passed" in said
 
 
 @pytest.mark.parametrize("version", VERSIONS)
