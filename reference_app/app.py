@@ -35,6 +35,7 @@ from reference_app.market.router import MarketState
 from reference_app.market.router import router as market_router
 from reference_app.market.router import router_v2 as market_router_v2
 from reference_app.market.service import MarketService
+from reference_app.market.transfers import router as transfers_router
 from reference_app.orders.router import OrdersState
 from reference_app.orders.router import router as orders_router
 from reference_app.orders.service import OrderService
@@ -116,6 +117,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     v1 = PrefixRouter(prefix="/v1", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)
     v1.include_router(identity_router)
     v1.include_router(market_router)
+    v1.include_router(transfers_router)
     v1.include_router(accounts_router)
     v1.include_router(orders_router)
     app.include_router(v1)

@@ -12,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class HttpMethodsMiddleware:
-    """Answers HEAD with the headers of GET and no body.
+class _Answered(Exception):
+    """Ends a stream whose headers were all that was asked for."""
 
-    The body is still produced. A route that streams much should look at the method itself.
-    """
+
+class HttpMethodsMiddleware:
+    """Answers HEAD with the headers of GET and no body; a stream is ended before its second part."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,11 +33,17 @@ class HttpMethodsMiddleware:
             if message["type"] == "http.response.start" and message["status"] == 405:
                 MutableHeaders(raw=message["headers"])["allow"] = ", ".join(_allowed(scope))
             if message["type"] == "http.response.body" and is_head:
-                message = {**message, "body": b""}
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if message.get("more_body", False):
+                    raise _Answered
+                return
             await send(message)
 
         # A copy: the access log of the server reads the method from its own scope.
-        await self.app({**scope, "method": "GET"} if is_head else scope, receive, send_head)
+        try:
+            await self.app({**scope, "method": "GET"} if is_head else scope, receive, send_head)
+        except* _Answered:  # a streaming response sends from a task group
+            pass
 
 
 def _allowed(scope: Scope) -> list[str]:

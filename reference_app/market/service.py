@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 
 from reference_app.infra.database import Sessions
 from reference_app.infra.paging import cut
 from reference_app.market.aggregates import AggregateOut, Aggregates, AggregatesOut, Interval
+from reference_app.market.candle_lines import read_candles
 from reference_app.market.exchange_client import ExchangeQuote, create_exchange_client
 from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
 from reference_app.market.quotes import LiveQuote, Quotes, create_quotes, live_quote
-from reference_app.market.repository import MarketRepository
+from reference_app.market.repository import EXPORT_CSV, EXPORT_JSON, Key, MarketRepository
+from reference_app.patterns.bulk_copy import BadRow
+from reference_app.patterns.load_shedding import LoadShedder
 from reference_app.patterns.single_flight import SingleFlight
 from reference_app.patterns.ttl_cache import TTLCache
 from reference_app.settings import Settings
+
+__all__ = ["EXPORT_CSV", "EXPORT_JSON", "MarketService"]
 
 #: Another process may add or rename an instrument; this is for how long a worker may not have heard of it.
 INSTRUMENT_TTL_S = 10.0
 MAX_INSTRUMENTS = 10_000
 MAX_WARM = 100
+MAX_BAD_ROWS = 100
+MAX_ID = 2**31 - 1
+EXPORT_PORTION = 10_000
 
 
 class MarketService:
@@ -45,6 +53,8 @@ class MarketService:
             ttl_s=INSTRUMENT_TTL_S, max_entries=MAX_INSTRUMENTS
         )
         self._flights: SingleFlight[Instrument] = SingleFlight()
+        self._importing = LoadShedder(max_running=1, max_waiting=0)
+        self._exporting = LoadShedder(max_running=4, max_waiting=16)
 
     async def instruments(self, after: str | None, page_size: int) -> tuple[Sequence[Instrument], bool]:
         """Return a page of instruments by symbol, and whether more follow."""
@@ -171,13 +181,78 @@ class MarketService:
         Returns:
             How many candles were new or corrected.
         """
+
+        async def records() -> AsyncGenerator[CandleRecord | ValueError]:
+            for candle in candles:
+                yield candle
+
         async with self._sessions.begin() as session:
             repository = MarketRepository(session)
             await repository.save_instruments(names)
-            changed = await repository.save_candles(candles)
+            changed, _, _ = await repository.save_candles(records())
         self._instruments.clear()
         await self._aggregates.drop(names)
         return changed
+
+    async def import_candles(
+        self, lines: AsyncGenerator[list[bytes]], read: Callable[[str], CandleRecord]
+    ) -> tuple[int, Sequence[BadRow]]:
+        """Insert or correct candles, and leave out up to a hundred rows that are none.
+
+        One at a time in a process: each holds a connection and a transaction for as long as its client sends.
+
+        Args:
+            lines: Of the upload, as they come.
+            read: Makes a candle of a line.
+
+        Returns:
+            How many candles were new or corrected, and what was left out.
+
+        Raises:
+            ImportRejected: More rows than that are bad; nothing was saved.
+            Overloaded: Another import is running.
+        """
+        async with self._importing:
+            async with self._sessions() as session:
+                symbols = await MarketRepository(session).symbols()
+            async with self._sessions.begin() as session:
+                changed, bad_rows, touched = await MarketRepository(session).save_candles(
+                    read_candles(lines, read, symbols), max_bad_rows=MAX_BAD_ROWS
+                )
+            # After the commit: before it, somebody could put the old values back into the cache.
+            await self._aggregates.drop(touched)
+            await self.warm(touched)
+        return changed, bad_rows
+
+    async def export_candles(
+        self, template: str, symbol: str | None, dates: tuple[dt.date, dt.date]
+    ) -> AsyncGenerator[bytes]:
+        """Yield candles by instrument and day, some thousand lines at a time.
+
+        Each portion has a session of its own: a client that reads slowly holds no connection. So it is no
+        snapshot; a candle that is there from beginning to end is in it once.
+
+        Args:
+            template: `EXPORT_CSV` or `EXPORT_JSON` of the repository.
+            symbol: Of one instrument; None: of all.
+            dates: First and last day.
+
+        Raises:
+            InstrumentNotFound: No instrument has this symbol.
+            Overloaded: Too many exports are running.
+        """
+        first, last = 0, MAX_ID
+        if symbol is not None:
+            first = last = (await self.instrument(symbol)).id
+        key: Key | None = (first, dt.date.min)
+        async with self._exporting:
+            while key is not None:
+                async with self._sessions() as session:
+                    portion, key = await MarketRepository(session).export_portion(
+                        template, (key, (last, dt.date.max)), dates, EXPORT_PORTION
+                    )
+                if portion:
+                    yield portion
 
 
 def _first_day(interval: Interval, year: int) -> dt.date:

@@ -25,6 +25,8 @@ def test_the_routes_are_these() -> None:
         "GET /v1/instruments/{symbol}/aggregates/{interval}/{year}",
         "GET /v1/instruments/{symbol}/quote",
         "GET /v2/instruments/{symbol}/quote",
+        "GET /v1/candles",
+        "POST /v1/candles",
         "POST /v1/users",
         "GET /v1/users/me",
         "POST /v1/tokens",
