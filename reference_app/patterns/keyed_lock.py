@@ -6,11 +6,9 @@
 
 Use it where requests of one process read, decide and write in memory across an await: one account, one order
 book, one file. A lock over everything is right and slow; a lock made in each request locks nothing.
-Do not use it where several workers change the same thing: lock the row (`SELECT ... FOR UPDATE`, a version
-column), or take an advisory lock where there is no row. Best is often no lock: one atomic statement.
-Limits: one process and one event loop. Not re-entrant: taking a key that the task holds raises. Keys needed
-together are taken in one call, which sorts them; nested calls can wait for each other until `timeout_s` ends
-it. It bounds the wait and not the work: give that a timeout too.
+Do not use it where several workers change the same thing: lock the row. Best is often one atomic statement.
+Limits: one process and one event loop. Not re-entrant. Keys needed together are taken in one call, which
+sorts them; nested calls can wait for each other until `timeout_s`. It bounds the wait and not the work.
 Instead: `asyncio-keyed-lock`, for one key a call and without limits on the wait. The `lock` of `cashews` is
 seen by other processes, but polls, knows no order of arrival, and lets everybody in when Redis is down.
 
@@ -19,10 +17,8 @@ Example:
     ...     accounts: KeyedLock[str] = KeyedLock(timeout_s=5)
     ...     async with accounts("alice", "bob"):
     ...         print("both are mine,", len(accounts), "locks")
-    ...     print("nothing is kept,", len(accounts), "locks")
     >>> asyncio.run(transfer())
     both are mine, 2 locks
-    nothing is kept, 0 locks
 
 Source: Coffman and others, "System Deadlocks" (1971).
 """
@@ -54,9 +50,9 @@ class AlreadyHeld(RuntimeError):
 class _Slot:
     __slots__ = ("holder", "lock", "users")
 
-    def __init__(self) -> None:
-        self.lock, self.users = asyncio.Lock(), 0  # users: the holder and those who wait
-        self.holder: asyncio.Task[Any] | None = None
+    def __init__(self, holder: asyncio.Task[Any] | None) -> None:
+        self.holder, self.users = holder, 1  # users: the holder and those who wait
+        self.lock: asyncio.Lock | None = None  # made by the first who has to wait
 
 
 class KeyedLock(Generic[K]):
@@ -67,8 +63,8 @@ class KeyedLock(Generic[K]):
         max_waiting: How many tasks may wait for one key.
 
     Attributes:
-        acquired, contended: Calls that got their keys; calls that found a key taken.
-        timeouts, refused: Calls that gave up; calls that found `max_waiting` tasks before them.
+        acquired, contended, timeouts, refused: Calls that got their keys; that found one taken; that gave up;
+            that found `max_waiting` tasks before them.
     """
 
     def __init__(self, *, timeout_s: float, max_waiting: int = 1_000) -> None:
@@ -85,17 +81,13 @@ class KeyedLock(Generic[K]):
         return _Hold(self, sorted({key, *more}) if more else (key,))
 
     async def _acquire(self, keys: Sequence[K]) -> None:
-        if self._slots.keys().isdisjoint(keys):  # nothing waits, and a timer costs more than all the rest
-            await self._take(keys)
-        else:
-            self.contended += 1
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await self._take(keys)
-            except TimeoutError:
-                self.timeouts += 1
-                raise NotAcquired(f"the keys were not free within {self._timeout_s} s") from None
-        self.acquired += 1
+        self.contended += 1
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._take(keys)
+        except TimeoutError:
+            self.timeouts += 1
+            raise NotAcquired(f"the keys were not free within {self._timeout_s} s") from None
 
     async def _take(self, keys: Sequence[K]) -> None:
         for taken, key in enumerate(keys):
@@ -108,12 +100,16 @@ class KeyedLock(Generic[K]):
     async def _take_one(self, key: K) -> None:
         task, slot = asyncio.current_task(), self._slots.get(key)
         if slot is None:
-            slot = self._slots[key] = _Slot()
-        elif slot.holder is task:
+            self._slots[key] = _Slot(task)
+            return
+        if slot.holder is task:
             raise AlreadyHeld("this task holds the key already; take all keys of one step in one call")
-        elif slot.users > self._max_waiting:
+        if slot.users > self._max_waiting:
             self.refused += 1
             raise NotAcquired(f"{self._max_waiting} tasks wait for the key already")
+        if slot.lock is None:
+            slot.lock = asyncio.Lock()
+            await slot.lock.acquire()  # for the holder; it is free, so this does not wait
         slot.users += 1
         try:
             await slot.lock.acquire()
@@ -126,7 +122,8 @@ class KeyedLock(Generic[K]):
         for key in keys:
             slot = self._slots[key]
             slot.holder = None
-            slot.lock.release()
+            if slot.lock is not None:
+                slot.lock.release()
             self._leave(key, slot)
 
     def _leave(self, key: K, slot: _Slot) -> None:
@@ -140,7 +137,13 @@ class _Hold(Generic[K]):
         self._locks, self._keys = locks, keys
 
     async def __aenter__(self) -> None:
-        await self._locks._acquire(self._keys)
+        slots = self._locks._slots
+        if slots.keys().isdisjoint(self._keys):  # nothing waits, and a timer costs more than all the rest
+            task = asyncio.current_task()
+            slots.update((key, _Slot(task)) for key in self._keys)
+        else:
+            await self._locks._acquire(self._keys)
+        self._locks.acquired += 1
 
     async def __aexit__(self, *exc_info: object) -> None:
         # Nothing is awaited here, so that no cancellation can leave a key locked.

@@ -110,7 +110,7 @@ class DropsItWhenUnlocked(KeyedLock[str]):
 
     def _leave(self, key: str, slot: Any) -> None:
         slot.users -= 1
-        if not slot.lock.locked():
+        if slot.lock is None or not slot.lock.locked():
             self._slots.pop(key, None)
 
     def _release(self, keys: Any) -> None:
