@@ -122,7 +122,7 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
         async with lifespan as manager:
             transport = _TimedTransport(app=manager.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-                running = RunningApp(app, client, url, served.state)
+                running = RunningApp(app, client, overrides.get("database_url", url), served.state)
                 client.headers.update(await running.sign_in(USER))
                 yield running
 
