@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
@@ -44,6 +45,14 @@ def _forget_after_fork() -> None:
 _inherited: list[_Held] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+@atexit.register
+def _give_back() -> None:
+    """Close the leases, else Python warns of open sockets when it ends; servers last a second longer."""
+    for held in (_held, *_inherited):
+        for lease in held.leases.values():
+            lease.close()
 
 
 def ensure(*names: str) -> Services:
