@@ -103,4 +103,4 @@ class Aggregates:
             async with asyncio.timeout(WARM_TIMEOUT_S):
                 await work()
         except Exception as error:  # the service can do without: it must start all the same
-            logger.warning("the cache of aggregates stays cold: %s", type(error).__name__)
+            logger.info("the cache of aggregates stays cold: %s", type(error).__name__)

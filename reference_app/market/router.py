@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request, Response
 
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, CurrentUser
 from reference_app.infra.conditional import NOT_MODIFIED, Representation
+from reference_app.infra.deprecation import deprecated_by
 from reference_app.infra.paging import (
     Cursor,
     InvalidCursor,
@@ -37,6 +38,13 @@ from reference_app.patterns.problem_details import InvalidRequest, documented
 
 router = PrefixRouter(prefix="/instruments", tags=["market"])
 router_v2 = PrefixRouter(prefix="/instruments", tags=["market"])
+
+#: A quote that is the close of a day long past misleads: /v2 asks the exchange.
+LAST_CLOSE_AS_QUOTE = deprecated_by(
+    "/v2/instruments/{symbol}/quote",
+    since=dt.datetime(2026, 11, 22, tzinfo=dt.UTC),
+    until=dt.datetime(2027, 11, 22, tzinfo=dt.UTC),
+)
 
 
 class MarketState(AppState):
@@ -111,7 +119,7 @@ async def read_aggregates(
     return Representation.of(body, cache_control="public, max-age=60").answer(request)
 
 
-@router.get("/{symbol}/quote", responses=documented(InstrumentNotFound, NoQuote))
+@router.get("/{symbol}/quote", responses=documented(InstrumentNotFound, NoQuote), **LAST_CLOSE_AS_QUOTE)
 async def read_quote(symbol: Symbol, market: Market) -> QuoteOut:
     """Return the newest price of an instrument: its last known close."""
     candle = await market.last_candle(symbol)
