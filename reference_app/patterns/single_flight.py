@@ -4,7 +4,7 @@
 # ///
 """Many ask for the same thing at the same time, and the work is done once.
 
-Use it in front of anything slow that many requests ask for at once: the load behind a cache that has just
+Use it in front of anything slow that many requests ask for at once: the load behind a cache that has
 expired, a token to be renewed, a report. The first caller starts the work, the others wait for its end.
 
 Do not use it for writes (two orders are two orders), nor instead of a cache: nothing is kept afterwards.

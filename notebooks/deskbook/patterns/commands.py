@@ -58,6 +58,23 @@ def copy(name: str, folder: Path, with_test: bool, force: bool) -> None:
     _report(copied)
 
 
+@pattern.command(epilog="Example: deskbook pattern index")
+def index() -> None:
+    """Write the page of all patterns, notebooks/90_pattern_index.ipynb, and run it.
+
+    Needed after a change of a pattern's description or of the lessons that show it.
+    """
+    from deskbook.authoring.notebook_file import write_notebook
+    from deskbook.authoring.run import run_notebook
+    from deskbook.checkout import root
+    from deskbook.patterns.index import NAME, index_notebook
+
+    path = root() / "notebooks" / f"{NAME}.ipynb"
+    write_notebook(path, index_notebook())
+    run_notebook(path)
+    click.echo(f"wrote {path.name}; now `python -m deskbook.course`")
+
+
 def _report(copied: Copied) -> None:
     for path in copied.files:
         click.echo(f"wrote {path}")
