@@ -6,7 +6,8 @@ import reference_app.accounts.models
 import reference_app.identity.models
 import reference_app.market.models
 import reference_app.orders.models
-import reference_app.portfolio.models  # noqa: F401 - importing the models fills the metadata
+import reference_app.portfolio.models
+import reference_app.watchlists.models  # noqa: F401 - importing the models fills the metadata
 from reference_app.infra.database import Base
 
 connection = context.config.attributes.get("connection")

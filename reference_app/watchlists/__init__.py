@@ -1,0 +1,1 @@
+"""A user's lists of instruments: PUT, PATCH and DELETE by the book."""
