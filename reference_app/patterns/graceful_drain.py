@@ -15,13 +15,13 @@ method of uvicorn. `--timeout-graceful-shutdown` alone cancels streams, and clie
 
 Example:
     >>> async def service() -> None:
-    ...     drain = Drain(notice_s=0, on_begin=lambda: print("not ready"))  # such as health.close
+    ...     drain = Drain(on_begin=lambda: print("not ready"))  # such as health.close
     ...     async def quotes():  # in an app also: app.add_middleware(drain.middleware)
     ...         yield "AAPL 131.12"
     ...         await asyncio.Event().wait()  # for the next one
     ...     async with drain:  # in the lifespan, around its yield
     ...         async for _ in drain.until(quotes()):
-    ...             drain.begin()  # SIGTERM
+    ...             drain.begin(notice_s=0)  # SIGTERM
     >>> asyncio.run(service())
     not ready
 
@@ -35,7 +35,6 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, nullcontext, suppress
-from types import FrameType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class Drain:
 
     def __init__(self, notice_s: float = 5, finish_s: float = 10, on_begin: Callable[[], object] = bool):
         self._notice_s, self._finish_s, self._on_begin = notice_s, finish_s, on_begin
-        self._waits, self._idle = set[asyncio.Timeout](), asyncio.Event()
+        self._waits, self._idle = dict[asyncio.Timeout, Any](), asyncio.Event()
         self._servers: dict[int, Any] = {}  # the handlers before ours
         self.draining = self.ending = False
         self.running = self.interrupted = 0
@@ -66,15 +65,16 @@ class Drain:
     def begin(self, notice_s: float | None = None) -> None:
         """Begin to drain; called again with a shorter notice, end sooner."""
         wait_s = self._notice_s if notice_s is None else notice_s
-        asyncio.get_running_loop().call_later(wait_s, self._end)
         if not self.draining:
             self.draining = True
             self._on_begin()
+        asyncio.get_running_loop().call_later(wait_s, self._end) if wait_s else self._end()
 
     def _end(self) -> None:
         self.ending = True
-        for wait in self._waits:
-            wait.reschedule(0)  # in the past, so at once
+        for wait, task in self._waits.items():
+            if not task.cancelling():  # else its clean-up would be cancelled
+                wait.reschedule(0)  # in the past, so at once
         self._waits.clear()
 
     @contextmanager
@@ -92,7 +92,7 @@ class Drain:
         async with aclosing(items):
             while not self.ending:
                 # Without a moment, until `_end` gives it one: it tells its cancellation from all others.
-                self._waits.add(wait := asyncio.timeout(None))
+                self._waits[wait := asyncio.timeout(None)] = asyncio.current_task()
                 try:
                     async with wait:
                         item = await anext(items)
@@ -103,7 +103,7 @@ class Drain:
                         raise
                     break
                 finally:
-                    self._waits.discard(wait)
+                    self._waits.pop(wait, None)
                 yield item
             self.interrupted += 1
 
@@ -123,7 +123,7 @@ class Drain:
         return counted
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self._loop, self.draining, self.ending = asyncio.get_running_loop(), False, False
         if threading.current_thread() is threading.main_thread():  # Python lets no other take signals
             for number in (signal.SIGTERM, signal.SIGINT):
                 handler = signal.getsignal(number)
@@ -133,7 +133,7 @@ class Drain:
                     signal.signal(number, self._on_signal)
         return self
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: object) -> None:
         wait_s = 0 if self.draining or number == signal.SIGINT else self._notice_s
         self._loop.call_soon_threadsafe(self.begin, wait_s)
         self._loop.call_soon_threadsafe(self._loop.call_later, wait_s, self._servers[number], number, None)

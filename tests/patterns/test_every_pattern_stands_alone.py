@@ -67,6 +67,27 @@ def test_its_example_runs(pattern: Path) -> None:
     assert results.failed == 0
 
 
+#: What no two requests share; all others are explored, and their tests reject a wrong twin.
+NO_SHARED_STATE = {
+    "bulk_copy",
+    "conditional_request",
+    "jsonl_stream",
+    "keyset_page",
+    "loop_lag",
+    "money",
+    "negotiation",
+    "problem_details",
+}
+
+
+@each_pattern
+def test_what_requests_share_is_explored_and_has_wrong_twins(pattern: Path) -> None:
+    exploration = ROOT / "tests" / "races" / f"test_{pattern.stem}.py"
+    assert exploration.exists() != (pattern.stem in NO_SHARED_STATE)
+    test = (ROOT / "tests" / "patterns" / f"test_{pattern.stem}.py").read_text(encoding="utf-8")
+    assert pattern.stem in NO_SHARED_STATE or re.search(r"(?m)^(async )?def test_\w*rejected", test)
+
+
 @each_pattern
 def test_its_test_names_nothing_of_this_repository(pattern: Path) -> None:
     text = (ROOT / "tests" / "patterns" / f"test_{pattern.stem}.py").read_text(encoding="utf-8")

@@ -156,7 +156,7 @@ class AroundTheWholeStream(Drain):
     """Wrong: a timeout around `yield` also cancels what the consumer is doing with the item."""
 
     async def until(self, items: Any) -> Any:
-        self._waits.add(wait := asyncio.timeout(None))
+        self._waits[wait := asyncio.timeout(None)] = asyncio.current_task()
         with contextlib.suppress(TimeoutError):
             async with contextlib.aclosing(items), wait:
                 async for item in items:
@@ -235,6 +235,23 @@ def test_a_stream_that_ends_by_itself_ends() -> None:
         return [it async for it in drain.until(three())]
 
     assert asyncio.run(main()) == [0, 1, 2]
+
+
+def test_a_service_that_is_opened_again_serves_again() -> None:
+    async def main() -> None:
+        drain, quotes = Drain(notice_s=60), Quotes()
+        async with drain:
+            pass
+        assert drain.ending
+        async with drain:
+            quotes.queue.put_nowait("AAPL")
+            stream = drain.until(quotes())
+            assert await asyncio.wait_for(anext(stream), 1) == "AAPL"
+            await settle()
+            assert not drain.draining
+            await stream.aclose()
+
+    asyncio.run(main())
 
 
 def test_work_that_does_not_end_is_given_up() -> None:

@@ -86,12 +86,12 @@ async def test_whatever_the_order(requests: dict[str, Any], cancel: list[str]) -
 
 class AroundTheWholeStream(Drain):
     async def until(self, items: Any) -> Any:
-        self._waits.add(wait := asyncio.timeout(None))
+        self._waits[wait := asyncio.timeout(None)] = asyncio.current_task()
         with contextlib.suppress(TimeoutError):
             async with contextlib.aclosing(items), wait:
                 async for item in items:
                     yield item
-        self._waits.discard(wait)
+        self._waits.pop(wait, None)
 
 
 class WaitsOnce(Drain):
