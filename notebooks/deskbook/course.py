@@ -127,4 +127,7 @@ def _markdown_row(lesson: Lesson) -> str:
 
 
 if __name__ == "__main__":
+    from deskbook.patterns.index import NAME, write_index  # which reads the lessons from here
+
     (root() / "notebooks" / "README.md").write_text(curriculum_markdown(lessons()), encoding="utf-8")
+    write_index(root() / "notebooks" / f"{NAME}.ipynb")

@@ -4,8 +4,11 @@ import json
 import re
 from pathlib import Path
 
+from click.testing import CliRunner
+from deskbook.checkout import NotACheckoutError
+from deskbook.cli import main
 from deskbook.course import lessons
-from deskbook.patterns import catalogue
+from deskbook.patterns import catalogue, commands
 from deskbook.patterns.catalogue import PROBLEMS
 from deskbook.patterns.decisions import DECISIONS
 from deskbook.patterns.index import NAME, index_notebook, sources
@@ -19,8 +22,24 @@ def text_of(notebook):
 
 def test_the_committed_page_is_what_would_be_written_now():
     committed, now = json.loads(PAGE.read_text(encoding="utf-8")), index_notebook()
-    assert sources(committed) == sources(now), "the page is out of date: deskbook pattern index"
+    assert sources(committed) == sources(now), "the page is out of date: python -m deskbook.course"
     assert committed["metadata"]["deskbook"] == now["metadata"]["deskbook"]
+
+
+def test_the_command_writes_and_runs_it_and_outside_of_a_checkout_says_so(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(commands, "root", lambda: tmp_path)
+    done = CliRunner().invoke(main, ["pattern", "index"])
+    assert done.exit_code == 0, done.output
+    page = json.loads((tmp_path / "notebooks" / PAGE.name).read_text(encoding="utf-8"))
+    assert page["cells"] == json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
+
+    def nowhere():
+        raise NotACheckoutError("This needs a checkout.")
+
+    monkeypatch.setattr(commands, "root", nowhere)
+    done = CliRunner().invoke(main, ["pattern", "index"])
+    assert (done.exit_code, done.output) == (1, "Error: This needs a checkout.\n")
 
 
 def test_every_pattern_stands_on_it_once_with_command_limits_and_lessons():

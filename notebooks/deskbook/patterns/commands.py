@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from deskbook.checkout import NotACheckoutError, root
 from deskbook.patterns.catalogue import PROBLEMS, Pattern, PatternError, catalogue, find, get
 from deskbook.patterns.copying import Copied, copy_pattern
 
@@ -64,13 +65,16 @@ def index() -> None:
 
     Needed after a change of a pattern's description or of the lessons that show it.
     """
-    from deskbook.authoring.notebook_file import write_notebook
-    from deskbook.authoring.run import run_notebook
-    from deskbook.checkout import root
-    from deskbook.patterns.index import NAME, index_notebook
+    from deskbook.patterns.index import NAME, write_index
 
-    path = root() / "notebooks" / f"{NAME}.ipynb"
-    write_notebook(path, index_notebook())
+    try:
+        path = root() / "notebooks" / f"{NAME}.ipynb"
+    except NotACheckoutError as error:
+        raise click.ClickException(str(error)) from None
+    # In a checkout only: a bare install, which lists and copies, has no packages to run a notebook with.
+    from deskbook.authoring.run import run_notebook
+
+    write_index(path)
     run_notebook(path)
     click.echo(f"wrote {path.name}; now `python -m deskbook.course`")
 

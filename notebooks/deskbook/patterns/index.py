@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from deskbook.course import lessons
@@ -91,6 +93,26 @@ def index_notebook() -> dict[str, Any]:
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     metadata = {"deskbook": _METADATA, "kernelspec": kernel}
     return {"cells": numbered, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def write_index(path: Path) -> None:
+    """Write the page, and keep the outputs of the page that is there; its code changes hardly ever.
+
+    Args:
+        path: The notebook.
+    """
+    page = index_notebook()
+    if path.exists():
+        done = json.loads(path.read_text(encoding="utf-8"))
+        ran = {"".join(cell["source"]): cell for cell in done["cells"] if cell["cell_type"] == "code"}
+        for cell in page["cells"]:
+            before = ran.get(cell["source"], {})
+            cell |= {key: before[key] for key in ("outputs", "execution_count") if key in before}
+        page["metadata"] |= {"language_info": done["metadata"].get("language_info", {})}
+    for cell in page["cells"]:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    text = json.dumps(page, indent=1, sort_keys=True, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def sources(notebook: dict[str, Any]) -> list[tuple[str, str]]:
