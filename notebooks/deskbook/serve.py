@@ -12,7 +12,8 @@ import click
 import uvicorn
 
 from deskbook.running import PASSWORD, TOKEN_SECRET, USER, desk_template
-from deskbook.services import ServicesError, ensure, fresh_database
+from deskbook.services import ServicesError, ensure, fresh_database, fresh_redis
+from deskbook.serving.companions import companions
 from reference_app.app import create_app
 from reference_app.settings import SettingsError, load_settings
 
@@ -28,6 +29,8 @@ BACKLOG = 2048
 def serve(host: str, port: int) -> None:
     """Run the reference app until Ctrl-C; its database holds the real prices and is dropped at the end.
 
+    A matcher and an outbox relay run beside it, so orders are filled and their events reach a Redis stream.
+
     For a database that stays, set DATABASE_URL and run `python -m reference_app.infra.migrate`,
     `python -m reference_app.data.load` and `python -m reference_app`.
 
@@ -35,8 +38,13 @@ def serve(host: str, port: int) -> None:
     """
     listener = _listen(host, port)
     try:
-        with listener, fresh_database(desk_template()) as url:
-            _run(listener, url)
+        with (
+            listener,
+            fresh_database(desk_template()) as url,
+            fresh_redis() as redis_url,
+            companions({"DATABASE_URL": url, "REDIS_URL": redis_url}),
+        ):
+            _run(listener, url, redis_url)
     except (ServicesError, SettingsError) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
@@ -60,8 +68,11 @@ def _listen(host: str, port: int) -> socket.socket:
         raise click.ClickException(f"Port {port} on {host} {reason}.") from None
 
 
-def _run(listener: socket.socket, url: str) -> None:
-    app = create_app(load_settings(database_url=url, token_secret=TOKEN_SECRET, shutdown_notice_s=0))
+def _run(listener: socket.socket, url: str, redis_url: str) -> None:
+    settings = load_settings(
+        database_url=url, redis_url=redis_url, token_secret=TOKEN_SECRET, shutdown_notice_s=0
+    )
+    app = create_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S)
     )

@@ -26,7 +26,7 @@ def run_process(name: str, work: Work) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = load_settings().model_copy(update={"database_application_name": f"desk {name}"})
+        settings = load_settings().model_copy(update={"database_application_name": f"desk-{name}"})
         asyncio.run(_until_signal(name, settings, work))
     except (SettingsError, StartupError) as error:
         sys.exit(f"{name}: {error}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,6 +29,7 @@ def create_redis(settings: Settings) -> Redis | None:
         max_connections=settings.redis_max_connections,
         # redis-py sends a call again ten times by default: a hit of a rate limit would count eleven times.
         retry=Retry(NoBackoff(), 0),
-        client_name=settings.database_application_name,
+        # Redis refuses a connection whose name has a space, which PostgreSQL takes.
+        client_name=re.sub(r"[^!-~]", "-", settings.database_application_name),
     )
     return client

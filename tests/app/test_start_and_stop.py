@@ -186,6 +186,32 @@ def test_deskbook_serve_shows_the_docs_and_ends_cleanly(name: str) -> None:
     assert "Traceback" not in log
 
 
+def test_serve_starts_the_matcher_and_the_relay_and_they_end_with_it() -> None:
+    with serving("deskbook", "serve") as (process, _):
+        assert process.stdout is not None
+        missing = {"INFO matcher: started", "INFO outbox_relay: started"}
+        lines = iter(process.stdout)
+        while missing:
+            missing.discard(next(lines).strip())
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=TIMEOUT_S)
+    assert "INFO matcher: stopped" in log
+    assert "INFO outbox_relay: stopped" in log
+    assert log.splitlines()[-1] == "Stopped; its database is gone."
+
+
+@pytest.mark.parametrize("name", ["matcher", "outbox_relay"])
+def test_the_other_processes_say_in_one_sentence_what_is_missing(name: str, desk: RunningApp) -> None:
+    environment = {"DATABASE_URL": "postgresql://ada:hunter2@127.0.0.1:1/desk"}
+    result = run(f"reference_app.orders.{name}", **environment)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{name}: The database 127.0.0.1:1/desk cannot be used")
+    assert "hunter2" not in result.stderr
+    if name == "outbox_relay":
+        result = run(f"reference_app.orders.{name}", DATABASE_URL=desk.database_url, REDIS_URL="")
+        assert "REDIS_URL" in result.stderr.splitlines()[-1]
+
+
 def test_serve_says_in_one_sentence_that_a_port_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
