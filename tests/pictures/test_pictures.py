@@ -12,7 +12,19 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from deskbook.pictures import Picture, Row, Span, bars, digits, gauge, growth, histogram, timeline
+from deskbook.pictures import (
+    Held,
+    Picture,
+    Row,
+    Span,
+    bars,
+    deadlock,
+    digits,
+    gauge,
+    growth,
+    histogram,
+    timeline,
+)
 from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -26,6 +38,7 @@ ROWS = [
 SLOW = [0.001 * (1 + number % 7) for number in range(90)] + [0.3] * 10
 FAST = [0.001 * (1 + number % 7) for number in range(100)]
 ORDERS = {"3 requests": [(1, 90), (2, 1_680)], "2 requests": [(1, 6), (2, 20)]}
+THREADS, CONNECTIONS = Held(40, "threads", "a connection"), Held(15, "connections", "a thread")
 LAG = [(5.0 + number / 10, 0.3 if number == 5 else 0.001) for number in range(12)]
 
 DRAWINGS: dict[str, Callable[[], Picture]] = {
@@ -33,6 +46,8 @@ DRAWINGS: dict[str, Callable[[], Picture]] = {
     "histogram": lambda: histogram({"with reports": SLOW, "alone": FAST}, "Reports slow every quote."),
     "gauge": lambda: gauge({"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1),
     "bars": lambda: bars({"no type": 40.0, "a type": 1.0}, "A type is quicker.", x_label="time"),
+    "stems": lambda: gauge({"Friday": LAG, "Monday": LAG[:3]}, "It jumps.", y_label="lag (s)", stems=True),
+    "deadlock": lambda: deadlock(THREADS, CONNECTIONS, "Nobody moves."),
     "digits": lambda: digits({"sent": "12.3456", "stored": "12.346"}, "Digits are lost."),
     "growth": lambda: growth(ORDERS, "Each await counts.", x_label="awaits", y_label="orders"),
 }
@@ -85,6 +100,11 @@ def test_the_text_says_what_the_picture_shows_and_names_no_measured_number() -> 
         "histogram": "Latency histogram of 2 runs: with reports, alone. Reports slow every quote.",
         "gauge": "lag over time. The gauge jumps.",
         "bars": "Time: no type, a type. A type is quicker.",
+        "stems": "Friday, Monday over time. It jumps.",
+        "deadlock": (
+            "40 threads: each held by a request that waits for a connection; "
+            "15 connections: each held by a request that waits for a thread. Nobody moves."
+        ),
         "digits": "One number digit by digit: sent 12.3456, stored 12.346. Digits are lost.",
         "growth": "Orders by awaits: 3 requests, 2 requests. Each await counts.",
     }
@@ -143,6 +163,7 @@ def test_a_long_finding_is_broken_into_lines_of_about_the_same_length() -> None:
         lambda: histogram({}, "Nothing."),
         lambda: histogram({"empty": []}, "Nothing."),
         lambda: histogram({name: [1.0] for name in "abcd"}, "Too many."),
+        lambda: deadlock(THREADS, Held(0, "connections", "a thread"), "Nobody waits."),
         lambda: gauge({"empty": []}, "Nothing.", y_label="s"),
         lambda: growth({"empty": []}, "Nothing.", x_label="x", y_label="y"),
         lambda: bars({}, "Nothing.", x_label="x"),

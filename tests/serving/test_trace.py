@@ -8,7 +8,7 @@ import pytest
 from deskbook.pictures import Span
 from deskbook.serving import ServingError, serving_app
 from deskbook.serving.modules import write_module
-from deskbook.serving.steps import NUMBER_HEADER, StepRecorder
+from deskbook.serving.steps import NUMBER_HEADER, Noted, StepRecorder
 from deskbook.serving.trace import _spans, trace
 
 APP = """
@@ -31,15 +31,18 @@ def threaded():
 """
 
 
-def test_a_request_is_running_blocked_or_waiting() -> None:
-    own = [(1.0, 1.1), (1.8, 1.9)]
-    others = [[(1.05, 1.06)], [(1.2, 1.5)], [(1.6, 1.602)], [(0.0, 0.5)]]
+def test_a_request_is_running_blocked_in_a_thread_or_waiting() -> None:
+    own = Noted(loop=[(1.0, 1.1), (1.8, 1.9)], threads=[(1.55, 1.7)])
+    blocks = [(1.05, 1.06), (1.2, 1.5), (1.6, 1.602), (0.0, 0.5)]
+    others = [Noted(loop=[block]) for block in blocks] + [Noted(threads=[(0.9, 2.0)])]
     assert _spans((0.9, 2.0), own, others) == [
         Span(0.9, 1.0, "waiting"),
         Span(1.0, 1.1, "running"),
         Span(1.1, 1.2, "waiting"),
         Span(1.2, 1.5, "blocked"),
-        Span(1.5, 1.8, "waiting"),
+        Span(1.5, 1.55, "waiting"),
+        Span(1.55, 1.7, "thread"),
+        Span(1.7, 1.8, "waiting"),
         Span(1.8, 1.9, "running"),
         Span(1.9, 2.0, "waiting"),
     ]
@@ -57,7 +60,7 @@ async def test_a_blocking_report_blocks_the_quotes_and_a_threaded_one_does_not()
         assert report.seconds("running") >= 0.3
         assert all(quote.seconds("blocked") > 0.15 for quote in quotes)
         report, *quotes = await trace(desk, "/reports/threaded", "/quotes/A", "/quotes/B")
-        assert report.seconds("waiting") > 0.2
+        assert report.seconds("thread") > 0.2
         assert all(quote.seconds("blocked") == 0 for quote in quotes)
         with pytest.raises(ServingError, match="GET /nowhere was answered with 404, not 200"):
             await trace(desk, "/nowhere")

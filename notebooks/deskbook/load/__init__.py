@@ -12,9 +12,10 @@ every latency from the moment the request was due: a server that stalls cannot h
 `load` and `load_together` are coroutines; a script wraps them in `asyncio.run`.
 """
 
+from deskbook.load.bound import more_than
 from deskbook.load.errors import LoadError
 from deskbook.load.result import LoadResult
 from deskbook.load.run import load, load_together
 from deskbook.load.workload import Workload
 
-__all__ = ["LoadError", "LoadResult", "Workload", "load", "load_together"]
+__all__ = ["LoadError", "LoadResult", "Workload", "load", "load_together", "more_than"]

@@ -8,10 +8,12 @@ finding is its title and part of its text alternative; whoever writes it asserts
     gauge({"loop lag": samples}, "The gauge jumps at each report.", y_label="lag (s)")
     bars({"no type": 40, "a type": 1}, "The type is the quicker one.", x_label="time, the quickest is 1")
     digits({"sent": "0.30", "stored": "0.31"}, "One digit is wrong.")
+    deadlock(Held(40, "threads", "a connection"), Held(15, "connections", "a thread"), "Nobody moves.")
     growth({"2 requests": [(1, 6), (2, 20)]}, "Each await counts.", x_label="awaits", y_label="orders")
 """
 
 from deskbook.pictures.bars import bars
+from deskbook.pictures.deadlock import Held, deadlock
 from deskbook.pictures.digits import digits
 from deskbook.pictures.gauge import gauge
 from deskbook.pictures.growth import growth
@@ -21,10 +23,12 @@ from deskbook.pictures.prices import price_chart
 from deskbook.pictures.timeline import Row, Span, timeline
 
 __all__ = [
+    "Held",
     "Picture",
     "Row",
     "Span",
     "bars",
+    "deadlock",
     "digits",
     "gauge",
     "growth",

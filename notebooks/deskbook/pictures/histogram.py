@@ -26,7 +26,7 @@ class HasLatencies(Protocol):
 
 
 def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) -> Picture:
-    """Draw the latencies of two or three runs above each other on one logarithmic axis.
+    """Draw the latencies of one to three runs above each other, on the same axes, with p50 and p99 in ms.
 
     Args:
         runs: name -> load result, or latencies in seconds; the broken or slower run first, the mended second.
@@ -55,9 +55,11 @@ def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) 
             axes.set_xscale("log")
             axes.set_ylabel("% of requests")
             axes.set_title(name, fontsize=13, fontweight="normal", pad=4)
-            _mark_percentiles(axes, latencies_ms)
             axes.grid(axis="x")
         panels[-1].set_xlim(bins[0], bins[-1])
+        top = 1.5 * max(axes.get_ylim()[1] for axes in panels)  # equal, so that heights can be compared
+        for axes, latencies_s in zip(panels, latencies.values(), strict=True):
+            _mark_percentiles(axes, np.asarray(latencies_s) * 1000, top, bins)
         panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[-1].xaxis.set_minor_formatter(NullFormatter())
         panels[-1].set_xlabel(
@@ -74,11 +76,32 @@ def _bins(shortest_ms: float, longest_ms: float) -> NDArray[np.float64]:
     return np.logspace(first, last, (last - first) * BINS_PER_DECADE + 1)
 
 
-def _mark_percentiles(axes: Axes, latencies_ms: NDArray[np.float64]) -> None:
-    top = axes.get_ylim()[1] * 1.3
+def _mark_percentiles(
+    axes: Axes, latencies_ms: NDArray[np.float64], top: float, bins: NDArray[np.float64]
+) -> None:
     axes.set_ylim(0, top)
-    # One label stands to the left of its line and one to the right: the lines may be close to each other.
-    for percentile, style, side in ((50, "solid", "right"), (99, "dashed", "left")):
+    # The label of p50 stands on the left and that of p99 on the right, where there is room: the lines may be
+    # close to each other.
+    width = math.log10(bins[-1] / bins[0])
+    for percentile, style, height, weight in ((50, "solid", 0.98, "bold"), (99, "dashed", 0.8, "normal")):
         value_ms = float(np.percentile(latencies_ms, percentile, method="inverted_cdf"))
+        from_left = math.log10(max(value_ms, bins[0]) / bins[0]) / width
+        left = from_left > 0.2 if percentile == 50 else from_left > 0.8
         axes.axvline(value_ms, color=INK, linestyle=style, linewidth=1.6)
-        axes.annotate(f" p{percentile} ", (value_ms, top), va="top", ha=side, fontsize=12)
+        axes.annotate(
+            f"p{percentile}: {_rounded(value_ms)} ms",
+            (value_ms, height * top),
+            (-6 if left else 6, 0),
+            textcoords="offset points",
+            va="top",
+            ha="right" if left else "left",
+            fontsize=12,
+            fontweight=weight,
+            bbox={"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 1.0},
+        )
+
+
+def _rounded(value_ms: float) -> str:
+    """Return two significant digits, without an exponent."""
+    digits = max(0, 1 - math.floor(math.log10(max(value_ms, 1e-3))))
+    return f"{float(f'{value_ms:.2g}'):.{digits}f}"

@@ -28,7 +28,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 WIDTH_IN = 9.0
 #: A third more than the 96 of a browser's inch: sharp on a projector, and drawn in half a second.
 DPI = 128
-TITLE_CHARACTERS = 76
+TITLE_CHARACTERS = 72
 
 INK = "#1A1A1A"
 FAINT = "#6B6B6B"
@@ -36,6 +36,7 @@ GRID = "#D9D9D9"
 BLUE = "#0072B2"
 VERMILLION = "#D55E00"
 PALE = "#DCE9F2"
+GREEN = "#009E73"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class Look:
 STATES = {
     "running": Look(BLUE, BLUE),
     "waiting": Look(PALE, BLUE),
+    "thread": Look("#FFFFFF", GREEN, "\\\\\\\\"),
     "blocked": Look(VERMILLION, "#FFFFFF", "////"),
 }
 #: What the legend says about each state.
 STATE_MEANINGS = {
     "running": "running (holds the loop)",
     "waiting": "waiting (loop is free)",
+    "thread": "in a thread (loop is free)",
     "blocked": "blocked (another holds the loop)",
 }
 #: Runs in a comparison, in this order: the broken or slower one first, the mended or faster one second.
@@ -127,4 +130,5 @@ def set_finding(figure: Figure, finding: str) -> None:
 
 def set_legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """Say below the picture what its looks mean; beside or inside it, it would cover something."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.8)
+    columns = len(handles) if len(handles) <= 3 else 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.8)

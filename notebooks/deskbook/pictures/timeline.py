@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from deskbook.pictures.picture import Picture
 from deskbook.pictures.style import STATE_MEANINGS, STATES, course_style, new_figure, set_finding, set_legend
 
-State = Literal["running", "waiting", "blocked"]
+State = Literal["running", "waiting", "blocked", "thread"]
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ def load_app() -> ASGIApp:
     if not _takes_scope(app):
         app = app()
     if os.environ.get("DESKBOOK_SERVED_RECORD"):
-        from deskbook.serving.steps import StepRecorder
+        from deskbook.serving.steps import StepRecorder, note_threads
 
+        note_threads()
         return StepRecorder(app)
     return app  # type: ignore[no-any-return]
 

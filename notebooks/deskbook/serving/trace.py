@@ -12,7 +12,7 @@ from deskbook.pictures import Row, Span
 from deskbook.pictures.timeline import State
 from deskbook.serving.errors import ServingError
 from deskbook.serving.served import ServedApp
-from deskbook.serving.steps import NUMBER_HEADER, STEPS_PATH, Step
+from deskbook.serving.steps import NUMBER_HEADER, STEPS_PATH, Noted, Step
 
 TIMEOUT_S = 10.0
 #: A step shorter than this stops nobody that one could see in a picture.
@@ -26,8 +26,8 @@ async def trace(desk: ServedApp, *paths: str, gap_s: float = 0.02) -> list[Row]:
 
     Each path is asked for once before, so that what happens only once in a process does not show.
     A request is *running* while it holds the event loop of the server, *blocked* while it is under way and
-    another of these requests holds the loop for 5 ms or longer, and *waiting* for the rest: the loop is
-    free for others.
+    another of these requests holds the loop for 5 ms or longer, *in a thread* while a worker thread works
+    for it, and *waiting* for the rest. In the last two cases the loop is free for others.
 
     Args:
         desk: A server with one worker, started with `record=True`.
@@ -54,9 +54,9 @@ async def trace(desk: ServedApp, *paths: str, gap_s: float = 0.02) -> list[Row]:
     except* ServingError as failed:
         raise failed.exceptions[0] from None
     recorded = json.loads(await _get(desk, STEPS_PATH, number=0))
-    steps: list[list[Step]] = [recorded[str(number)] for number in numbers]
+    noted = [Noted(**recorded[str(number)]) for number in numbers]
     return [
-        Row(f"GET {path}", _spans(task.result(), steps[place], steps[:place] + steps[place + 1 :]))
+        Row(f"GET {path}", _spans(task.result(), noted[place], noted[:place] + noted[place + 1 :]))
         for place, (path, task) in enumerate(zip(paths, asked, strict=True))
     ]
 
@@ -81,11 +81,11 @@ async def _get(desk: ServedApp, path: str, number: int) -> bytes:
     return body
 
 
-def _spans(asked: Step, own: Sequence[Step], others: Sequence[Sequence[Step]]) -> list[Span]:
-    """Cut the time of a request into running, blocked and waiting."""
+def _spans(asked: Step, own: Noted, others: Sequence[Noted]) -> list[Span]:
+    """Cut the time of a request into running, blocked, in a thread and waiting."""
     sent_s, done_s = asked
-    blocks = [step for steps in others for step in steps if step[1] - step[0] >= SHORTEST_BLOCK_S]
-    moments = {sent_s, done_s, *(moment for step in (*own, *blocks) for moment in step)}
+    blocks = [step for other in others for step in other.loop if step[1] - step[0] >= SHORTEST_BLOCK_S]
+    moments = {sent_s, done_s, *(moment for step in (*own.loop, *own.threads, *blocks) for moment in step)}
     spans: list[Span] = []
     for start_s, end_s in itertools.pairwise(sorted(m for m in moments if sent_s <= m <= done_s)):
         state = _state((start_s + end_s) / 2, own, blocks)
@@ -96,9 +96,11 @@ def _spans(asked: Step, own: Sequence[Step], others: Sequence[Sequence[Step]]) -
     return spans
 
 
-def _state(moment_s: float, own: Sequence[Step], blocks: Sequence[Step]) -> State:
-    if any(begin_s <= moment_s <= end_s for begin_s, end_s in own):
+def _state(moment_s: float, own: Noted, blocks: Sequence[Step]) -> State:
+    if any(begin_s <= moment_s <= end_s for begin_s, end_s in own.loop):
         return "running"
+    if any(begin_s <= moment_s <= end_s for begin_s, end_s in own.threads):
+        return "thread"
     if any(begin_s <= moment_s <= end_s for begin_s, end_s in blocks):
         return "blocked"
     return "waiting"
