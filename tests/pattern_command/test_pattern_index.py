@@ -35,11 +35,11 @@ def test_the_command_writes_and_runs_it_and_outside_of_a_checkout_says_so(tmp_pa
     assert page["cells"] == json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
 
     def nowhere():
-        raise NotACheckoutError("This needs a checkout.")
+        raise NotACheckoutError
 
     monkeypatch.setattr(commands, "root", nowhere)
     done = CliRunner().invoke(main, ["pattern", "index"])
-    assert (done.exit_code, done.output) == (1, "Error: This needs a checkout.\n")
+    assert (done.exit_code, done.output) == (1, f"Error: {NotACheckoutError()}\n")
 
 
 def test_every_pattern_stands_on_it_once_with_command_limits_and_lessons():
