@@ -45,7 +45,7 @@ def everything_has_the_id_of_its_request(app: Any, responses: dict[str, Any]) ->
 
 @pytest.mark.parametrize(
     ("names", "cancel", "bound", "verdict"),
-    [("AB", [], None, "exhausted"), ("AB", ["B"], None, "exhausted"), ("ABC", [], 1, "bounded")],
+    [("AB", [], None, "exhausted"), ("AB", ["B"], None, "exhausted"), ("ABC", [], 2, "bounded")],
 )
 async def test_ids_stay_apart_in_every_order(
     names: str, cancel: list[str], bound: int | None, verdict: str
