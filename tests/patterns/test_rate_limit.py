@@ -28,7 +28,9 @@ def redis_url() -> str:
 
 @contextlib.asynccontextmanager
 async def connected(url: str | None = None, **options: Any) -> AsyncIterator[Redis]:
-    client: Redis = Redis.from_url(url or redis_url(), retry=Retry(NoBackoff(), 0), **options)
+    # Patient: on a busy machine a reply that is late would count as an outage, which lets everybody in.
+    patient: dict[str, Any] = {"socket_timeout": None, "socket_connect_timeout": None}
+    client: Redis = Redis.from_url(url or redis_url(), retry=Retry(NoBackoff(), 0), **patient | options)
     try:
         yield client
     finally:
