@@ -41,13 +41,16 @@ from reference_app.orders.router import router as orders_router
 from reference_app.orders.service import OrderService
 from reference_app.patterns.graceful_drain import Drain
 from reference_app.patterns.loop_lag import LoopLag
+from reference_app.portfolio.router import PortfolioState
+from reference_app.portfolio.router import router as portfolio_router
+from reference_app.portfolio.service import PortfolioService
 from reference_app.settings import Settings, load_settings, token_secret
 from reference_app.watchlists.router import WatchlistsState
 from reference_app.watchlists.router import router as watchlists_router
 from reference_app.watchlists.service import WatchlistService
 
 
-class DeskState(IdentityState, MarketState, OrdersState, WatchlistsState):
+class DeskState(IdentityState, MarketState, OrdersState, WatchlistsState, PortfolioState):
     """Everything that the lifespan makes; each noun declares its part."""
 
 
@@ -101,6 +104,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 market=market,
                 watchlists=WatchlistService(sessions, market),
                 orders=OrderService(engine, sessions, market),
+                portfolio=PortfolioService(sessions, market),
             )
 
     app = FastAPI(
@@ -124,6 +128,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     v1.include_router(transfers_router)
     v1.include_router(accounts_router)
     v1.include_router(orders_router)
+    v1.include_router(portfolio_router)
     v1.include_router(watchlists_router)
     app.include_router(v1)
     v2 = PrefixRouter(prefix="/v2", max_body_size=settings.max_body_size_bytes, responses=COMMON_RESPONSES)

@@ -31,7 +31,7 @@ NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
 
 
 #: For other nouns: the words of `post`.
-__all__ = ["EXCHANGE", "HELD", "AccountService", "TransactionKind", "post"]
+__all__ = ["EXCHANGE", "HELD", "AccountService", "TransactionKind", "account_of", "post"]
 
 
 class AccountService:
@@ -131,7 +131,7 @@ class AccountService:
         return entries[account_id]
 
     async def _own(self, session: AsyncSession, account_id: uuid.UUID) -> Account:
-        return await _find(AccountRepository(session), account_id, self._owner_id)
+        return await account_of(session, account_id, self._owner_id)
 
 
 async def post(
@@ -166,6 +166,15 @@ async def post(
     if not entries:
         raise await _refusal(repository, sides, cash, owner_id)
     return {entry.account_id: entry for entry in entries}
+
+
+async def account_of(session: AsyncSession, account_id: uuid.UUID, owner_id: uuid.UUID) -> Account:
+    """Return an account of the user, read in the caller's transaction.
+
+    Raises:
+        AccountNotFound: The user has no account with this id.
+    """
+    return await _find(AccountRepository(session), account_id, owner_id)
 
 
 async def _find(repository: AccountRepository, account_id: uuid.UUID, owner_id: uuid.UUID | None) -> Account:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Row, select, text
@@ -32,6 +32,11 @@ class MarketRepository:
         query = select(Instrument).order_by(Instrument.symbol).limit(limit)
         if after is not None:
             query = query.where(Instrument.symbol > after)
+        return (await self._session.scalars(query)).all()
+
+    async def instruments_of(self, instrument_ids: Collection[int]) -> Sequence[Instrument]:
+        """Return the instruments with these ids."""
+        query = select(Instrument).where(Instrument.id.in_(instrument_ids))
         return (await self._session.scalars(query)).all()
 
     async def instrument(self, symbol: str) -> Instrument | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from reference_app.infra.database import Sessions
@@ -76,6 +76,14 @@ class MarketService:
                 return await _find(MarketRepository(session), symbol)
 
         return await self._flights.do(symbol, lambda: self._instruments.get_or_load(symbol, read))
+
+    async def symbols(self, instrument_ids: Collection[int]) -> dict[int, str]:
+        """Return the symbols of instruments, in one query; `quote` then finds them in memory."""
+        async with self._sessions() as session:
+            found = await MarketRepository(session).instruments_of(instrument_ids)
+        for instrument in found:
+            self._instruments.put(instrument.symbol, instrument)
+        return {instrument.id: instrument.symbol for instrument in found}
 
     async def quote(self, symbol: str) -> ExchangeQuote:
         """Return what the exchange says about an instrument, read some seconds ago at most.

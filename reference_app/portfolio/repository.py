@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from reference_app.infra.database import driver_of
+from reference_app.portfolio.models import Position
+
+MAX_POSITIONS = 1000
 
 #: One statement reads, decides and writes: two orders that sell the same shares meet at the row lock, and the
 #: second finds them reserved. The owner is checked here because a sale moves no cash when it is placed.
@@ -32,6 +37,16 @@ class PortfolioRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+
+    async def positions(self, account_id: uuid.UUID) -> Sequence[Position]:
+        """Return the positions of an account that are not empty, at most MAX_POSITIONS."""
+        query = (
+            select(Position)
+            .where(Position.account_id == account_id, Position.quantity > 0)
+            .order_by(Position.instrument_id)
+            .limit(MAX_POSITIONS)
+        )
+        return (await self._session.scalars(query)).all()
 
     async def reserve(
         self, owner_id: uuid.UUID, account_id: uuid.UUID, instrument_id: int, quantity: int

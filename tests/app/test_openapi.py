@@ -33,6 +33,7 @@ def test_the_routes_are_these() -> None:
         "GET /v1/accounts",
         "POST /v1/accounts",
         "GET /v1/accounts/{account_id}",
+        "GET /v1/accounts/{account_id}/portfolio",
         "POST /v1/accounts/{account_id}/deposits",
         "POST /v1/accounts/{account_id}/withdrawals",
         "GET /v1/accounts/{account_id}/entries",
