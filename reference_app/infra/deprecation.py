@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
 
@@ -29,7 +30,9 @@ def deprecated_by(successor: str, *, since: dt.datetime, until: dt.datetime) -> 
     }
 
     async def announce(request: Request, response: Response) -> None:
-        link = f'<{successor.format_map(request.path_params)}>; rel="successor-version"'
+        # Quoted: what the client sent is not checked yet when this runs, and may be no header at all.
+        params = {name: quote(str(value), safe="") for name, value in request.path_params.items()}
+        link = f'<{successor.format_map(params)}>; rel="successor-version"'
         response.headers.update({**fields, "Link": link})
 
     headers = {name: {"schema": {"type": "string"}} for name in ("Deprecation", "Sunset", "Link")}

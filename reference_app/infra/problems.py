@@ -31,6 +31,12 @@ class ServiceUnavailable(Problem):
     type, title, status = "/problems/service-unavailable", "The service is not available now", 503
 
 
+class BadRequest(Problem):
+    """A header or the body cannot be read at all, such as text that is no UTF-8."""
+
+    title, status = "Bad Request", 400
+
+
 class ContentTooLarge(Problem):
     """The body is larger than the service accepts."""
 
@@ -67,7 +73,7 @@ class InternalError(Problem):
 
 #: For `responses=`: what every route under /v1 may answer.
 COMMON_RESPONSES = documented(
-    InvalidRequest, ContentTooLarge, TooManyRequests, InternalError, ServiceUnavailable
+    BadRequest, InvalidRequest, ContentTooLarge, TooManyRequests, InternalError, ServiceUnavailable
 )
 
 

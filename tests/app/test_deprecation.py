@@ -36,6 +36,11 @@ async def test_the_new_one_is_not_deprecated_and_openapi_knows(desk: RunningApp)
     assert "schema" in paths[deprecated[0]]["get"]["responses"]["200"]["content"]["application/json"]
 
 
+async def test_what_is_no_symbol_is_refused_and_breaks_no_header(desk: RunningApp) -> None:
+    reply = await desk.client.get("/v1/instruments/%C2%B2%0D%F2%81%AC%BF/quote")
+    assert reply.status_code == 422
+
+
 def test_what_goes_before_it_is_deprecated_is_a_mistake() -> None:
     late, soon = dt.datetime(2027, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     with pytest.raises(ValueError, match="before"):
