@@ -175,8 +175,10 @@ case(
 async def at_the_stove(s):
     s.inside += 1
     s.peak = max(s.peak, s.inside)
-    await io()
-    s.inside -= 1
+    try:
+        await io()
+    finally:
+        s.inside -= 1
 
 
 async def released_though_never_acquired(s):
@@ -189,10 +191,7 @@ async def released_though_never_acquired(s):
 
 async def released_by_the_holder_only(s):
     async with s.semaphore:
-        try:
-            await at_the_stove(s)
-        finally:
-            s.inside = 0
+        await at_the_stove(s)
 
 
 case(

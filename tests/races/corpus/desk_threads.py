@@ -106,7 +106,7 @@ def table_published_before_it_is_full(app):
 
 @desk(
     RIGHT,
-    "two may fill a table of their own, but each publishes it whole",
+    "two may make a table of their own, but each publishes it whole, in one store",
     requests={"A": get("/rate"), "B": get("/rate")},
     check=lambda app, r: accepted(r) == ["A", "B"],
 )
@@ -116,9 +116,7 @@ def table_published_when_it_is_full(app):
     @app.get("/rate")
     def rate():
         if app.state.rates is None:
-            rates = {}
-            rates["EUR"] = 1.1
-            app.state.rates = rates
+            app.state.rates = {"EUR": 1.1}
         if "EUR" not in app.state.rates:
             raise HTTPException(500)
 
