@@ -7,6 +7,8 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from . import frames
+from .chooser import REQUEST
 from .schedule import CLOCK, cancel_step
 from .unexplored import UnexploredLoop
 
@@ -85,3 +87,18 @@ class EnvironmentLoop(UnexploredLoop):
             name = step[7:-1]
             self._cancellable.remove(name)
             self.roots[name].cancel()
+
+    def _children_left(self, runnable: bool) -> bool:
+        """Tell whether work that requests left behind can still run, now or at a timer of theirs."""
+        if runnable:
+            return True
+        return any(
+            not handle.is_cancelled and handle.context is not None and handle.context.get(REQUEST) is not None
+            for _, _, handle in self._timers
+        )
+
+    def _describe_blocked(self) -> str:
+        waiting = [
+            f"{name} at «{frames.position(task)}»" for name, task in self.roots.items() if not task.done()
+        ]
+        return "; ".join(waiting)

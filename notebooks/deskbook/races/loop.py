@@ -255,15 +255,6 @@ class ControlledLoop(EnvironmentLoop):
         self._tail_steps += 1
         return self._tail_steps > _MAX_TAIL_STEPS
 
-    def _children_left(self, runnable: bool) -> bool:
-        """Tell whether work that requests left behind can still run, now or at a timer of theirs."""
-        if runnable:
-            return True
-        return any(
-            not handle.is_cancelled and handle.context is not None and handle.context.get(REQUEST) is not None
-            for _, _, handle in self._timers
-        )
-
     def _take(self, step: str) -> None:
         """Take a step that no ready actor stands for: a task in framework code, or the environment."""
         for index, (task, handle, request) in enumerate(self._quiet):
@@ -301,9 +292,3 @@ class ControlledLoop(EnvironmentLoop):
                 call = frames.call_of_thread(frame)
                 return (frame.f_code, frame.f_lasti) if call is None else call.place
         return step
-
-    def _describe_blocked(self) -> str:
-        waiting = [
-            f"{name} at «{frames.position(task)}»" for name, task in self.roots.items() if not task.done()
-        ]
-        return "; ".join(waiting)
