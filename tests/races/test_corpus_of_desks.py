@@ -1,0 +1,55 @@
+"""Small FastAPI desks: wrong fixes are rejected, right ones proven; the truths were committed unexplored."""
+
+import pytest
+from corpus import postgresql, redis_commands
+from corpus.cases import RIGHT, WRONG
+from corpus.in_desks import DESKS
+from corpus.in_memory import IN_MEMORY
+from deskbook.races import explore
+
+# Threads are stepped line by line, which takes these a second or more each.
+SLOW = {
+    "coupon_claimed_by_setdefault",
+    "coupon_under_a_lock_for_threads",
+    "table_published_when_it_is_full",
+}
+
+
+def by_name(truth):
+    return [
+        pytest.param(case, id=case.name, marks=[pytest.mark.prove] if case.name in SLOW else [])
+        for case in DESKS
+        if case.truth == truth
+    ]
+
+
+@pytest.mark.parametrize("case", by_name(WRONG))
+async def test_wrong_desk_is_rejected(case):
+    report = await explore(case.make, case.requests, invariant=case.check, max_seconds=60, **case.options)
+    assert report.verdict == "counterexample", f"{case.reason}\n{report}"
+
+
+@pytest.mark.parametrize("case", by_name(RIGHT))
+async def test_right_desk_is_proven(case):
+    # Far more than it takes: the slowest needs about five seconds on two busy cores.
+    report = await explore(case.make, case.requests, invariant=case.check, max_seconds=60, **case.options)
+    assert report.verdict == "exhausted", f"{case.reason}\n{report}"
+
+
+def test_every_desk_is_another_one():
+    names = [case.name for case in [*DESKS, *IN_MEMORY, *postgresql.CASES, *redis_commands.CASES]]
+    assert len(set(names)) == len(names)
+    reasons = [case.reason for case in DESKS]
+    assert len(set(reasons)) == len(reasons)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in DESKS])
+async def test_a_desk_has_the_same_verdict_without_the_reduction(case):
+    verdicts = {}
+    for reduce in (True, False):
+        report = await explore(
+            case.make, case.requests, invariant=case.check, reduce=reduce, max_seconds=120, **case.options
+        )
+        verdicts[reduce] = report.verdict
+    assert verdicts[True] == verdicts[False], verdicts
