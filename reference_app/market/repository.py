@@ -14,11 +14,16 @@ from reference_app.market.candle_lines import COLUMNS
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import ImportRejected
 from reference_app.patterns.bulk_copy import BadRow, BulkCopy, TooManyBadRows, driver_connection
+from reference_app.patterns.keyset_page import Keyset
 
 SAVE_TIMEOUT_S = 300.0
 
 #: Instrument and day: where an export is.
 Key = tuple[int, dt.date]
+
+
+INSTRUMENTS = Keyset("instruments", Instrument.symbol)
+CANDLES = Keyset("candles", Candle.date)
 
 
 class MarketRepository:
@@ -27,11 +32,9 @@ class MarketRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def instruments(self, after: str | None, limit: int) -> Sequence[Instrument]:
-        """Return instruments by symbol, those after the key."""
-        query = select(Instrument).order_by(Instrument.symbol).limit(limit)
-        if after is not None:
-            query = query.where(Instrument.symbol > after)
+    async def instruments(self, after: tuple[Any, ...] | None, size: int) -> Sequence[Instrument]:
+        """Return instruments in the order of `INSTRUMENTS`."""
+        query = INSTRUMENTS.select(select(Instrument), after=after, size=size)
         return (await self._session.scalars(query)).all()
 
     async def instruments_of(self, instrument_ids: Collection[int]) -> Sequence[Instrument]:
@@ -52,18 +55,16 @@ class MarketRepository:
         instrument_id: int,
         start: dt.date | None,
         end: dt.date | None,
-        after: dt.date | None,
-        limit: int,
+        after: tuple[Any, ...] | None,
+        size: int,
     ) -> Sequence[Candle]:
-        """Return candles by date, within the range (both ends included) and after the key."""
-        query = select(Candle).where(Candle.instrument_id == instrument_id).order_by(Candle.date).limit(limit)
+        """Return candles in the order of `CANDLES`, within the range (both ends included)."""
+        query = select(Candle).where(Candle.instrument_id == instrument_id)
         if start is not None:
             query = query.where(Candle.date >= start)
         if end is not None:
             query = query.where(Candle.date <= end)
-        if after is not None:
-            query = query.where(Candle.date > after)
-        return (await self._session.scalars(query)).all()
+        return (await self._session.scalars(CANDLES.select(query, after=after, size=size))).all()
 
     async def last_candle(self, instrument_id: int) -> Candle | None:
         """Return the newest candle."""

@@ -15,9 +15,7 @@ from reference_app.infra.paging import (
     InvalidCursor,
     Page,
     PageSize,
-    decode_cursor,
-    encode_cursor,
-    link_next,
+    read_page,
 )
 from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.state import AppRequest, AppState
@@ -31,7 +29,6 @@ from reference_app.market.schemas import (
     QuoteOut,
     Symbol,
     Year,
-    symbol_key,
 )
 from reference_app.market.service import MarketService
 from reference_app.patterns.problem_details import InvalidRequest, documented
@@ -71,10 +68,7 @@ async def list_instruments(
     request: AppRequest, response: Response, market: Market, limit: PageSize = 100, cursor: Cursor = None
 ) -> Page[InstrumentOut]:
     """List the instruments by symbol."""
-    rows, more = await market.instruments(decode_cursor(cursor, symbol_key), limit)
-    next_cursor = encode_cursor(rows[-1].symbol) if more else None
-    link_next(request, response, next_cursor)
-    return Page(items=[InstrumentOut.model_validate(row) for row in rows], next_cursor=next_cursor)
+    return read_page(await market.instruments(cursor, limit), InstrumentOut.model_validate, request, response)
 
 
 @router.get("/{symbol}", responses=documented(InstrumentNotFound))
@@ -99,11 +93,8 @@ async def list_candles(
         raise InvalidRequest(
             errors=[{"in": "query", "pointer": "/start", "detail": "start must not be after end"}]
         )
-    after = decode_cursor(cursor, dt.date.fromisoformat)
-    rows, more = await market.candles(symbol, start, end, after, limit)
-    next_cursor = encode_cursor(rows[-1].date) if more else None
-    link_next(request, response, next_cursor)
-    return Page(items=[CandleOut.model_validate(row) for row in rows], next_cursor=next_cursor)
+    page = await market.candles(symbol, start, end, cursor, limit)
+    return read_page(page, CandleOut.model_validate, request, response)
 
 
 @router.get(

@@ -17,13 +17,6 @@ SYMBOL_PATTERN = "^[A-Z][A-Z0-9.]{0,9}$"
 Symbol = Annotated[str, Path(pattern=SYMBOL_PATTERN, examples=["AAPL"])]
 
 
-def symbol_key(text: str) -> str:
-    """Return the text where it can be a symbol; ValueError elsewhere (PostgreSQL cannot even store a NUL)."""
-    if re.fullmatch(SYMBOL_PATTERN.removesuffix("$"), text) is None:
-        raise ValueError("not a symbol")
-    return text
-
-
 def _iso(value: Any) -> Any:
     # pydantic also takes "0" for 1970-01-01; the API promises ISO dates and nothing else.
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) is None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from functools import partial
 
 from reference_app.infra.database import Sessions
-from reference_app.infra.paging import cut
 from reference_app.market.aggregates import AggregateOut, Aggregates, AggregatesOut, Interval
 from reference_app.market.candle_lines import read_candles
 from reference_app.market.exchange_client import ExchangeQuote, create_exchange_client
@@ -16,8 +15,16 @@ from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
 from reference_app.market.quotes import LiveQuote, Quotes, create_quotes, live_quote
-from reference_app.market.repository import EXPORT_CSV, EXPORT_JSON, Key, MarketRepository
+from reference_app.market.repository import (
+    CANDLES,
+    EXPORT_CSV,
+    EXPORT_JSON,
+    INSTRUMENTS,
+    Key,
+    MarketRepository,
+)
 from reference_app.patterns.bulk_copy import BadRow
+from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.load_shedding import LoadShedder
 from reference_app.patterns.single_flight import SingleFlight
 from reference_app.patterns.ttl_cache import TTLCache
@@ -56,10 +63,12 @@ class MarketService:
         self._importing = LoadShedder(max_running=1, max_waiting=0)
         self._exporting = LoadShedder(max_running=4, max_waiting=16)
 
-    async def instruments(self, after: str | None, page_size: int) -> tuple[Sequence[Instrument], bool]:
-        """Return a page of instruments by symbol, and whether more follow."""
+    async def instruments(self, cursor: str | None, size: int) -> Page[Instrument]:
+        """Return a page of instruments by symbol; InvalidCursor for a cursor of no page before."""
+        after = INSTRUMENTS.decode(cursor)
         async with self._sessions() as session:
-            return cut(await MarketRepository(session).instruments(after, page_size + 1), page_size)
+            rows = await MarketRepository(session).instruments(after, size)
+        return INSTRUMENTS.page(rows, size=size)
 
     async def instrument(self, symbol: str) -> Instrument:
         """Return one instrument.
@@ -108,24 +117,27 @@ class MarketService:
         return await live_quote(self._quotes, symbol)
 
     async def candles(
-        self, symbol: str, start: dt.date | None, end: dt.date | None, after: dt.date | None, page_size: int
-    ) -> tuple[Sequence[Candle], bool]:
-        """Return a page of candles by date, and whether more follow.
+        self, symbol: str, start: dt.date | None, end: dt.date | None, cursor: str | None, size: int
+    ) -> Page[Candle]:
+        """Return a page of candles by date.
 
         Args:
             symbol: Of the instrument.
             start: First day wanted; None: from the beginning.
             end: Last day wanted; None: to the end.
-            after: The last day of the page before.
-            page_size: How many at most.
+            cursor: Of the page before.
+            size: How many at most.
 
         Raises:
             InstrumentNotFound: No instrument has this symbol.
+            InvalidCursor: The cursor is of no page before.
         """
+        after = CANDLES.decode(cursor)
         async with self._sessions() as session:
             repository = MarketRepository(session)
             instrument = await _find(repository, symbol)
-            return cut(await repository.candles(instrument.id, start, end, after, page_size + 1), page_size)
+            rows = await repository.candles(instrument.id, start, end, after, size)
+        return CANDLES.page(rows, size=size)
 
     async def last_candle(self, symbol: str) -> Candle:
         """Return the newest candle of an instrument.
@@ -172,7 +184,7 @@ class MarketService:
 
     async def _warm(self, symbols: Sequence[str] | None) -> None:
         if symbols is None:
-            symbols = [row.symbol for row in (await self.instruments(None, MAX_WARM))[0]]
+            symbols = [row.symbol for row in (await self.instruments(None, MAX_WARM)).items]
         for symbol in symbols[:MAX_WARM]:
             with contextlib.suppress(NoQuote):
                 year = (await self.last_candle(symbol)).date.year
@@ -271,12 +283,7 @@ def _first_day(interval: Interval, year: int) -> dt.date:
 
 @contextlib.asynccontextmanager
 async def open_market(sessions: Sessions, settings: Settings) -> AsyncIterator[MarketService]:
-    """Give the service to a process besides the web workers, with a client of the exchange of its own.
-
-    Args:
-        sessions: The session factory of the process.
-        settings: Where the exchange is; None there: the simulated one, which says the same in every process.
-    """
+    """Give the service to a process besides the web workers, with a client of the exchange of its own."""
     async with (
         create_exchange_client(settings, create_exchange()) as client,
         create_quotes(client, settings) as quotes,
