@@ -35,6 +35,8 @@ def main() -> None:
         asyncio.run(preflight(settings))
     except (SettingsError, StartupError) as error:
         sys.exit(f"reference_app: {error}")
+    if settings.redis_url is None:
+        sys.stderr.write("reference_app: REDIS_URL is not set: workers cache alone, nobody is limited.\n")
     uvicorn.run(create_app(settings), host=arguments.host, port=arguments.port, timeout_graceful_shutdown=10)
 
 

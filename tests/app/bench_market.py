@@ -29,7 +29,7 @@ from reference_app.market.candle_lines import CSV_HEADER
 
 ROUNDS = 5
 CLIENTS = 32
-REQUESTS = 5_000
+REQUESTS = 3_000
 ROWS = 1_000_000
 DAYS = 10_000
 QUOTE, INSTRUMENT = "/v2/instruments/AAPL/quote", "/v1/instruments/AAPL"

@@ -41,6 +41,15 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(database_pool_size=8).database_pool_size == 8
 
 
+def test_origins_are_a_list_with_commas_and_redis_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("DESK_CORS_ORIGINS", "https://a.example, http://localhost:5173,")
+    settings = load_settings(database_url=URL)
+    assert settings.cors_origins == ("https://a.example", "http://localhost:5173")
+    assert settings.redis_url is None
+    assert "hunter2" not in repr(load_settings(database_url=URL, redis_url="redis://:hunter2@h/0"))
+
+
 def test_a_missing_url_is_one_sentence_that_says_what_to_do() -> None:
     with pytest.raises(SettingsError) as error:
         load_settings()
@@ -66,6 +75,15 @@ def test_a_missing_url_is_one_sentence_that_says_what_to_do() -> None:
         ),
         ({"database_url": URL, "database_command_timeout_s": -1}, "greater than 0"),
         ({"database_url": URL, "max_body_size_bytes": 0}, "DESK_MAX_BODY_SIZE_BYTES"),
+        ({"database_url": URL, "redis_url": "hunter2"}, "REDIS_URL is not valid: expected a URL such as"),
+        ({"database_url": URL, "redis_url": "http://:hunter2@h"}, "REDIS_URL is not valid"),
+        ({"database_url": URL, "redis_url": "redis://:hunter2@h:port/0"}, "REDIS_URL is not valid"),
+        ({"database_url": URL, "redis_url": "redis://:hunter2@h/first"}, "the database is a number"),
+        ({"database_url": URL, "exchange_url": "hunter2"}, "DESK_EXCHANGE_URL is not valid"),
+        ({"database_url": URL, "rate_limit": 0}, "DESK_RATE_LIMIT is not valid"),
+        ({"database_url": URL, "cors_origins": "*"}, "DESK_CORS_ORIGINS is not valid: expected origins"),
+        ({"database_url": URL, "cors_origins": "https://a.example/hunter2"}, "DESK_CORS_ORIGINS"),
+        ({"database_url": URL, "shutdown_notice_s": 61}, "DESK_SHUTDOWN_NOTICE_S is not valid"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence_without_its_value(overrides: dict[str, object], sentence: str) -> None:
