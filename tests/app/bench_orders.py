@@ -13,12 +13,14 @@ import json
 import statistics
 import sys
 import uuid
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
 import httpx
 from deskbook.load import Workload, load_together
 from deskbook.running import PASSWORD, USER
+from deskbook.services import fresh_redis
 from deskbook.serving import ServedApp, serving_app
 from deskbook.serving.modules import write_module
 
@@ -125,7 +127,11 @@ async def measure() -> dict[str, list[tuple[float, float]]]:
     """Return (bare, desk) in answers a second for each workload, a pair a round."""
     write_module("bare_bench_app", BARE)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in PROMISED}
-    async with serving_app("bare_bench_app:app") as bare, serving_app() as desk:
+    async with fresh_redis() as redis_url, AsyncExitStack() as stack:
+        # With Redis, so that rate limits are counted as in production; high ones, to measure no 429.
+        settings = {"REDIS_URL": redis_url, "DESK_RATE_LIMIT": "10000000"}
+        bare = await stack.enter_async_context(serving_app("bare_bench_app:app"))
+        desk = await stack.enter_async_context(serving_app(settings=settings))
         headers, accounts = await prepare(desk)
         for _ in range(ROUNDS):
             reference = await rate_per_s(bare.url, [{"path": "/quote"}], 200)
