@@ -1,0 +1,126 @@
+import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+from deskbook.races import explore
+from deskbook.races.gates import SQLAlchemyGate
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+#: Seconds that a worker may need to get a job that is free, also on a busy machine.
+PATIENCE_S = 3
+
+
+@asynccontextmanager
+async def queue_on(url):
+    """A table of jobs: 3, 2 and 1, put there in this order."""
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=5)
+    queue = SimpleNamespace(engine=engine, sessions=async_sessionmaker(engine))
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE jobs (id int PRIMARY KEY, worker text)"))
+    await fill(queue)
+    try:
+        yield queue
+    finally:
+        await engine.dispose()
+
+
+async def fill(queue):
+    async with queue.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM jobs"))
+        await connection.execute(text("INSERT INTO jobs VALUES (3), (2), (1)"))
+
+
+async def workers_of(queue):
+    async with queue.engine.connect() as connection:
+        rows = (await connection.execute(text("SELECT id, worker FROM jobs ORDER BY id"))).all()
+    return {f"job {id}": worker for id, worker in rows}
+
+
+async def test_the_oldest_is_taken(answer, evidence, database_url):
+    """A worker gets the job with the lowest number, and its name stands in the row."""
+    evidence.given("three free jobs, put in the order 3, 2, 1, and one worker, Ann")
+    async with queue_on(database_url) as queue:
+        async with queue.sessions.begin() as session:
+            job = await answer.claim(session, "ann")
+        rows = await workers_of(queue)
+        evidence.got(f"job {job}, and {rows}")
+        assert job == 1, "That is not the oldest job."
+        assert rows == {"job 1": "ann", "job 2": None, "job 3": None}, "The table is not what it should be."
+
+
+async def test_no_job_is_left(answer, evidence, database_url):
+    """When every job is taken, a worker gets None and changes nothing."""
+    evidence.given("three jobs that Ben has, and one worker, Ann")
+    async with queue_on(database_url) as queue:
+        async with queue.engine.begin() as connection:
+            await connection.execute(text("UPDATE jobs SET worker = 'ben'"))
+        async with queue.sessions.begin() as session:
+            job = await answer.claim(session, "ann")
+        rows = await workers_of(queue)
+        evidence.got(f"{job}, and {rows}")
+        assert job is None, "There is no job, and the answer is not None."
+        assert set(rows.values()) == {"ben"}, "Ann has taken a job of Ben."
+
+
+async def test_each_gets_another(answer, evidence, database_url):
+    """In every order of the statements, two workers get two different jobs."""
+    evidence.given("two workers at once, and three free jobs")
+    async with queue_on(database_url) as queue:
+
+        def worker(name):
+            async def work(queue):
+                async with queue.sessions() as session:
+                    job = await answer.claim(session, name)
+                    await session.commit()
+                return job
+
+            return work
+
+        async def fresh_queue():
+            await fill(queue)
+            return queue
+
+        def each_another(queue, jobs):
+            numbers = {name: job for name, job in jobs.items() if isinstance(job, int)}
+            for name in jobs.keys() - numbers.keys():
+                raise AssertionError(f"{name} got no job, although one is free: {type(jobs[name]).__name__}")
+            assert len(set(numbers.values())) == 2, f"both have job {numbers['A']}"
+
+        report = await explore(
+            fresh_queue,
+            {"A": worker("A"), "B": worker("B")},
+            invariant=each_another,
+            gate=SQLAlchemyGate(queue.engine),
+            max_schedules=1_000,
+            max_seconds=60,
+        )
+        evidence.proves(report)
+
+
+async def test_nobody_waits(answer, evidence, database_url):
+    """While one worker is at its job and has not committed, another one gets the next job."""
+    evidence.given("Ann, who is at work on job 1, and Ben, who asks for a job")
+    async with queue_on(database_url) as queue, queue.sessions() as ann, queue.sessions() as ben:
+        await answer.claim(ann, "ann")
+        claiming = asyncio.create_task(answer.claim(ben, "ben"))
+        done, _ = await asyncio.wait([claiming], timeout=PATIENCE_S)
+        evidence.got(f"job {claiming.result()} for Ben" if done else "Ben waits until Ann commits")
+        await ann.commit()
+        job = await claiming
+        await ben.commit()
+        assert done, "Ben had to wait for Ann."
+        assert job == 2, "Ben did not get the next job."
+
+
+async def test_a_job_comes_back(answer, evidence, database_url):
+    """A worker that dies before its commit gives its job back."""
+    evidence.given("Ann, who dies at work on job 1, and Ben, who asks for a job afterwards")
+    async with queue_on(database_url) as queue:
+        async with queue.sessions() as session:
+            await answer.claim(session, "ann")
+            await session.rollback()
+        async with queue.sessions.begin() as session:
+            job = await answer.claim(session, "ben")
+        evidence.got(f"job {job} for Ben")
+        assert job == 1, "Nobody will do job 1."

@@ -1,0 +1,13 @@
+# rejected by test_a_job_comes_back: the mark stays when the worker dies
+from sqlalchemy import text
+
+
+async def claim(session, worker):
+    """Take the oldest job that nobody has; return its number, or None. The caller commits."""
+    oldest = text("SELECT id FROM jobs WHERE worker IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED")
+    job = await session.scalar(oldest)
+    if job is not None:
+        mark = text("UPDATE jobs SET worker = :worker WHERE id = :id")
+        await session.execute(mark, {"worker": worker, "id": job})
+        await session.commit()
+    return job

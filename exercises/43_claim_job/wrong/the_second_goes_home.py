@@ -1,0 +1,10 @@
+# rejected by test_each_gets_another: the second waits, and gets nothing although a job is free
+from sqlalchemy import text
+
+
+async def claim(session, worker):
+    """Take the oldest job that nobody has; return its number, or None. The caller commits."""
+    take = """UPDATE jobs SET worker = :worker WHERE worker IS NULL AND id = (
+        SELECT id FROM jobs WHERE worker IS NULL ORDER BY id LIMIT 1
+    ) RETURNING id"""
+    return await session.scalar(text(take), {"worker": worker})

@@ -1,0 +1,28 @@
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    balance: Mapped[int]
+
+
+async def withdraw(sessions, name, amount):
+    """Pay if the account covers it; return whether it was paid."""
+    async with sessions() as session:
+        account = await session.get(Account, name)
+        if account is None:
+            raise LookupError(f"there is no account {name}")
+        covered = sa.update(Account).where(Account.name == name, Account.balance >= amount)
+        done = await session.execute(
+            covered.values(balance=Account.balance - amount).execution_options(synchronize_session=False)
+        )
+        if done.rowcount == 0:
+            return False
+        await session.commit()
+        return True

@@ -1,0 +1,124 @@
+import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+from deskbook.races import explore
+from deskbook.races.gates import SQLAlchemyGate
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+#: Seconds that a withdrawal from a free account may take, also on a busy machine.
+PATIENCE_S = 3
+
+
+@asynccontextmanager
+async def desk_on(url):
+    """The sessions of a desk at which Ann and Ben have 100 each."""
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=5)
+    desk = SimpleNamespace(engine=engine, sessions=async_sessionmaker(engine))
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE accounts (name text PRIMARY KEY, balance int NOT NULL)"))
+    await fill(desk)
+    try:
+        yield desk
+    finally:
+        await engine.dispose()
+
+
+async def fill(desk):
+    async with desk.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM accounts"))
+        await connection.execute(text("INSERT INTO accounts VALUES ('ann', 100), ('ben', 100)"))
+
+
+async def balance_of(desk, name="ann"):
+    async with desk.engine.connect() as connection:
+        return await connection.scalar(text("SELECT balance FROM accounts WHERE name = :n"), {"n": name})
+
+
+async def another_program(desk):
+    """Withdraw 60 as it is done elsewhere."""
+    taken = "UPDATE accounts SET balance = balance - 60 WHERE name = 'ann' AND balance >= 60"
+    async with desk.engine.begin() as connection:
+        return (await connection.execute(text(taken))).rowcount == 1
+
+
+async def find_a_race(desk, requests):
+    async def fresh_desk():
+        await fill(desk)
+        return desk
+
+    async def money_is_kept(desk, paid):
+        assert all(isinstance(it, bool) for it in paid.values()), f"a withdrawal ended with {paid}"
+        total, left = 60 * sum(paid.values()), await balance_of(desk)
+        assert left >= 0, f"the balance is {left}"
+        assert total + left == 100, f"{total} was paid out of 100, and {left} is left"
+        assert total, "both were refused"
+
+    return await explore(
+        fresh_desk,
+        requests,
+        invariant=money_is_kept,
+        gate=SQLAlchemyGate(desk.engine),
+        max_schedules=1_000,
+        max_seconds=60,
+    )
+
+
+async def test_a_single_withdrawal_is_paid_once(answer, evidence, database_url):
+    """One withdrawal of 60 from a balance of 100 is paid and leaves 40."""
+    evidence.given("a balance of 100 and one withdrawal of 60")
+    async with desk_on(database_url) as desk:
+        paid = await answer.withdraw(desk.sessions, "ann", 60)
+        left = await balance_of(desk), await balance_of(desk, "ben")
+        evidence.got(f"{paid}, and balances of {left[0]} for Ann and {left[1]} for Ben")
+        assert paid is True, "The withdrawal was not paid."
+        assert left == (40, 100), "The balances are not what they should be."
+
+
+async def test_too_much_is_refused(answer, evidence, database_url):
+    """A withdrawal of 120 from a balance of 100 returns False and changes nothing."""
+    evidence.given("a balance of 100 and one withdrawal of 120")
+    async with desk_on(database_url) as desk:
+        paid = await answer.withdraw(desk.sessions, "ann", 120)
+        left = await balance_of(desk)
+        evidence.got(f"{paid}, and a balance of {left}")
+        assert paid is False, "The answer is not False."
+        assert left == 100, "The balance has changed."
+
+
+async def test_no_order_pays_both(answer, evidence, database_url):
+    """No order of the statements pays two withdrawals of 60 from a balance of 100."""
+    evidence.given("a balance of 100 and two withdrawals of 60 at once")
+    async with desk_on(database_url) as desk:
+
+        async def withdraw(desk):
+            return await answer.withdraw(desk.sessions, "ann", 60)
+
+        evidence.proves(await find_a_race(desk, {"A": withdraw, "B": withdraw}))
+
+
+async def test_other_programs_write_too(answer, evidence, database_url):
+    """No order pays both when another program withdraws from the same account."""
+    evidence.given("a balance of 100, your withdrawal of 60, and one of 60 by another program")
+    async with desk_on(database_url) as desk:
+
+        async def withdraw(desk):
+            return await answer.withdraw(desk.sessions, "ann", 60)
+
+        evidence.proves(await find_a_race(desk, {"A": withdraw, "B": another_program}))
+
+
+async def test_another_account_does_not_wait(answer, evidence, database_url):
+    """While Ann's row is locked by somebody, Ben is paid."""
+    evidence.given("somebody who holds the lock of Ann's row, Ann's withdrawal, and then Ben's")
+    async with desk_on(database_url) as desk, desk.engine.begin() as holder:
+        await holder.execute(text("UPDATE accounts SET balance = balance WHERE name = 'ann'"))
+        ann = asyncio.create_task(answer.withdraw(desk.sessions, "ann", 60))
+        await asyncio.wait([ann], timeout=0.2)
+        ben = asyncio.create_task(answer.withdraw(desk.sessions, "ben", 60))
+        done, _ = await asyncio.wait([ben], timeout=PATIENCE_S)
+        evidence.got("Ben is paid" if done and ben.result() else "Ben waits")
+        await holder.rollback()
+        await asyncio.gather(ann, ben)
+        assert done, "Ben had to wait for Ann's lock."

@@ -1,0 +1,34 @@
+# rejected by test_other_programs_write_too: another program knows nothing of a lock in this one
+import asyncio
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    balance: Mapped[int]
+
+
+LOCK = asyncio.Lock()
+
+
+async def withdraw(sessions, name, amount):
+    """Pay if the account covers it; return whether it was paid."""
+    async with sessions() as session:
+        account = await session.get(Account, name)
+        if account is None:
+            raise LookupError(f"there is no account {name}")
+        async with LOCK:
+            await session.refresh(account)
+            if account.balance < amount:
+                return False
+            account.balance -= amount
+            await session.commit()
+        await session.commit()
+        return True

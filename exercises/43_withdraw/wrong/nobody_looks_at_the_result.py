@@ -1,0 +1,26 @@
+# rejected by test_too_much_is_refused: no row was changed, and the customer is paid
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    balance: Mapped[int]
+
+
+async def withdraw(sessions, name, amount):
+    """Pay if the account covers it; return whether it was paid."""
+    async with sessions() as session:
+        account = await session.get(Account, name)
+        if account is None:
+            raise LookupError(f"there is no account {name}")
+        covered = sa.update(Account).where(Account.name == name, Account.balance >= amount)
+        covered = covered.execution_options(synchronize_session=False)
+        await session.execute(covered.values(balance=Account.balance - amount))
+        await session.commit()
+        return True
