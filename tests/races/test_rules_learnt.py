@@ -238,3 +238,25 @@ async def test_failing_runs_are_not_kept_alive():
     gc.collect()
     assert report.counterexample is not None
     assert not alive
+
+
+@pytest.mark.parametrize("rule", [None, lambda s, replies: replies["A"] == replies["B"]])
+@pytest.mark.parametrize("reduce", [True, False])
+async def test_rule_the_mirror_of_an_outcome_that_breaks_the_rule_is_an_outcome_too(reduce, rule):
+    async def claim(subject):
+        if subject.claimed:
+            return subject.answer
+        subject.claimed = True
+        await asyncio.sleep(0)
+        subject.answer = "receipt"
+        return subject.answer
+
+    report = await explore(
+        lambda: SimpleNamespace(claimed=False, answer=None),
+        {"A": claim, "B": claim},
+        invariant=rule,
+        stop_at_first=False,
+        collect_outcomes=True,
+        reduce=reduce,
+    )
+    assert len(report.outcomes) == 3

@@ -120,16 +120,16 @@ class Search:
 
     def _judge_all_names(self, result: RunResult) -> Failure | None:
         """Judge a run under every renaming of identical requests (see `symmetry`)."""
-        original = result.responses
+        original, found = result.responses, None
         for renaming in symmetry.renamings(self.twins, original):
             result.responses = symmetry.renamed(original, renaming) if renaming else original
             if self.options.collect_outcomes:
                 self.outcomes.add(self._outcome(result))
-            failure = self._judge(result)
-            if failure is not None:
+            if found is None and (found := self._judge(result)) is not None:
                 self._renaming = renaming
-                return failure
-        return None
+            if found is not None and not self.options.collect_outcomes:
+                break
+        return found
 
     def _outcome(self, result: RunResult) -> Any:
         return (frozen(result.responses), frozen(result.state))

@@ -28,6 +28,8 @@ HEAD_HEIGHT = 66
 #: Characters of the monospace font that fit into a lane and into the state column.
 LANE_CHARACTERS = 36
 STATE_CHARACTERS = 34
+#: Rows of a lane that one statement may take; what tells two statements apart often stands at their end.
+STATEMENT_ROWS = 8
 
 #: Colour pairs (light, dark) that keep 4.5:1 against their background; one a lane, then from the start again.
 LANE_COLOURS = (
@@ -142,7 +144,7 @@ def _draw_step(canvas: _Canvas, step: Step, lane: int) -> None:
     if "." in step.actor:
         rows.append((f"task {step.actor}", "dim"))
     is_cancel = step.actor.startswith("cancel(")
-    lines = step.shown_lines()
+    lines = _statement_rows(step) or step.shown_lines()
     if not lines and not step.ended:
         rows.append(("(framework code)", "dim"))
     rows.extend(
@@ -166,6 +168,21 @@ def _draw_step(canvas: _Canvas, step: Step, lane: int) -> None:
             whole=row,
         )
     canvas.y += max(height, _state_height(step))
+
+
+def _statement_rows(step: Step) -> list[str]:
+    """Return a statement or command at a gate in rows that fit into the lane; none for source lines.
+
+    A source line that is cut can be looked up in its file, a generated statement cannot.
+    """
+    if any(module for module, _, _ in step.lines):
+        return []
+    rows = [
+        row
+        for line in step.shown_lines()
+        for row in textwrap.wrap(line, LANE_CHARACTERS, subsequent_indent="  ")
+    ]
+    return rows if len(rows) <= STATEMENT_ROWS else [*rows[: STATEMENT_ROWS - 1], "…"]
 
 
 def _state_rows(step: Step) -> list[tuple[str, str]]:

@@ -134,8 +134,10 @@ class Report:
         colour = {"counterexample": "#b3261e", "exhausted": "#1b7f3b", "bounded": "#1b6ac9"}.get(
             self.verdict, "#8a5a00"
         )
+        # JupyterLab sets what stands between two dollar signs as mathematics: the $1 and $2 of a statement.
+        opening = '<p class="mathjax_ignore tex2jax_ignore">' if "$" in self.summary() else "<p>"
         parts = [
-            f'<p><strong style="color:{colour}">{html.escape(self.verdict)}</strong>'
+            f'{opening}<strong style="color:{colour}">{html.escape(self.verdict)}</strong>'
             f"{html.escape(self.summary()[len(self.verdict) :])}</p>"
         ]
         if self.notes:

@@ -117,7 +117,10 @@ def _notes(search: Search) -> list[str]:
         notes.append("found by a random schedule, so it may have more preemptions than needed")
     total = _closed_form(search)
     if search.budget_ended is not None and total is not None:
-        notes.append(f"if no request ever waited for another there would be {total:,} interleavings")
+        notes.append(
+            "if every run were as long as the first and no request waited for another, "
+            f"there would be {total:,} interleavings"
+        )
     if search.failing is None and search.level == EVERY_AWAIT:
         notes.append("asyncio itself would run some of these orders only with real I/O in between")
     return notes
