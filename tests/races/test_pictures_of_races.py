@@ -6,7 +6,10 @@ import xml.etree.ElementTree as ElementTree
 
 from corpus.racy_app import BOTH, n_is_two, racy
 from deskbook.races import explore, replay
+from deskbook.races.report import Report
+from deskbook.races.timeline import Step, Timeline
 
+TEXT = "{http://www.w3.org/2000/svg}text"
 IMAGE = re.compile(r'<img src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)" width="(\d+)" alt="([^"]+)">')
 
 
@@ -48,3 +51,20 @@ async def test_a_timeline_alone_shows_the_same_way():
     shown = run.timeline()._repr_html_()
     assert IMAGE.match(shown)
     assert shown == run.timeline().html()
+
+
+def test_a_statement_is_shown_to_its_end():
+    statement = (
+        "SELECT accounts.name, accounts.balance FROM accounts WHERE accounts.name = $1 FOR UPDATE  ['ann']"
+    )
+    step = Step(1, "A", lines=[("", "", statement)])
+    svg = Timeline(["A"], {}, "A", [step], None).svg()
+    rows = [row.text.strip() for row in ElementTree.fromstring(svg).iter(TEXT) if row.get("class") == "code"]
+    assert "".join(rows).replace(" ", "") == statement.replace(" ", "")
+    assert len(rows) > 1
+
+
+def test_dollars_of_a_statement_are_not_set_as_mathematics():
+    ignored = 'class="mathjax_ignore tex2jax_ignore"'
+    assert ignored in Report("exhausted", "A waits at «x = $1», B waits at «x = $2»", 1, 1, 1).html()
+    assert ignored not in Report("exhausted", "all 2 interleavings were tried", 2, 2, 2).html()
