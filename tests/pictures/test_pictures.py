@@ -20,6 +20,7 @@ from deskbook.pictures import (
     bars,
     deadlock,
     digits,
+    flame,
     gauge,
     growth,
     histogram,
@@ -50,6 +51,7 @@ DRAWINGS: dict[str, Callable[[], Picture]] = {
     "deadlock": lambda: deadlock(THREADS, CONNECTIONS, "Nobody moves."),
     "digits": lambda: digits({"sent": "12.3456", "stored": "12.346"}, "Digits are lost."),
     "growth": lambda: growth(ORDERS, "Each await counts.", x_label="awaits", y_label="orders"),
+    "flame": lambda: flame({("place", "parse"): 9, ("place", "log"): 1}, "Parsing keeps most.", of="memory"),
 }
 drawings = pytest.mark.parametrize("name", DRAWINGS)
 
@@ -107,6 +109,7 @@ def test_the_text_says_what_the_picture_shows_and_names_no_measured_number() -> 
         ),
         "digits": "One number digit by digit: sent 12.3456, stored 12.346. Digits are lost.",
         "growth": "Orders by awaits: 3 requests, 2 requests. Each await counts.",
+        "flame": "Flame graph of memory; the widest tower: place > parse. Parsing keeps most.",
     }
 
 
@@ -168,6 +171,7 @@ def test_a_long_finding_is_broken_into_lines_of_about_the_same_length() -> None:
         lambda: growth({"empty": []}, "Nothing.", x_label="x", y_label="y"),
         lambda: bars({}, "Nothing.", x_label="x"),
         lambda: digits({}, "Nothing."),
+        lambda: flame({}, "Nothing.", of="memory"),
     ],
 )
 def test_nothing_to_draw_is_an_error(draw: Callable[[], Picture]) -> None:
@@ -185,6 +189,7 @@ def test_a_single_latency_still_has_a_histogram() -> None:
         lambda: growth({"none": [(1, 0)]}, "No logarithm.", x_label="x", y_label="y"),
         lambda: bars({"none": 0.0}, "No logarithm.", x_label="x"),
         lambda: digits({"sent": "1e5"}, "No plain number."),
+        lambda: flame({("place",): 0}, "No share.", of="memory"),
     ],
 )
 def test_what_cannot_be_drawn_is_an_error(draw: Callable[[], Picture]) -> None:

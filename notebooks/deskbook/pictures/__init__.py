@@ -10,11 +10,13 @@ finding is its title and part of its text alternative; whoever writes it asserts
     digits({"sent": "0.30", "stored": "0.31"}, "One digit is wrong.")
     deadlock(Held(40, "threads", "a connection"), Held(15, "connections", "a thread"), "Nobody moves.")
     growth({"2 requests": [(1, 6), (2, 20)]}, "Each await counts.", x_label="awaits", y_label="orders")
+    flame({("place", "parse"): 90, ("place", "log"): 10}, "Parsing keeps most.", of="memory in use")
 """
 
 from deskbook.pictures.bars import bars
 from deskbook.pictures.deadlock import Held, deadlock
 from deskbook.pictures.digits import digits
+from deskbook.pictures.flame import flame
 from deskbook.pictures.gauge import gauge
 from deskbook.pictures.growth import growth
 from deskbook.pictures.histogram import histogram
@@ -30,6 +32,7 @@ __all__ = [
     "bars",
     "deadlock",
     "digits",
+    "flame",
     "gauge",
     "growth",
     "histogram",

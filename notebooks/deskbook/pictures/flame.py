@@ -1,0 +1,67 @@
+"""Who calls whom, and how much each has made: the width of a box is its share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from deskbook.pictures.picture import Picture
+from deskbook.pictures.style import RUNS, course_style, new_figure, set_finding
+
+#: Narrower boxes are left out, and of the others the name is written where it fits.
+NARROWEST = 0.004
+CHARACTERS_IN_THE_WIDTH = 88
+
+
+def flame(stacks: Mapping[tuple[str, ...], float], finding: str, *, of: str) -> Picture:
+    """Draw a flame graph: callers below, who they call above them, wider for more.
+
+    Args:
+        stacks: names from the outermost caller to the innermost -> how much was made there.
+        finding: what the picture shows, in a sentence without measured numbers.
+        of: what the full width is, such as "memory still in use".
+
+    Raises:
+        ValueError: there is no stack, or one with nothing in it.
+
+    Source: Brendan Gregg, "The Flame Graph" (CACM 59(6), 2016).
+    """
+    if not stacks or min(stacks.values()) <= 0 or not all(stacks):
+        raise ValueError("A flame graph needs at least one stack with a name, and each must be above 0.")
+    depth = max(map(len, stacks))
+    with course_style():
+        figure, (axes,) = new_figure(1.6 + 0.42 * depth)
+        _draw(axes, stacks, 0.0, 0, sum(stacks.values()))
+        axes.set_xlim(0, 1)
+        axes.set_ylim(-0.05, depth)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        axes.set_xlabel(f"share of {of}")
+        set_finding(figure, finding)
+        widest = max(stacks, key=lambda stack: stacks[stack])
+        return Picture(figure, f"Flame graph of {of}; the widest tower: {' > '.join(widest)}. {finding}")
+
+
+def _draw(axes: Axes, stacks: Mapping[tuple[str, ...], float], left: float, level: int, total: float) -> None:
+    """Draw the boxes of one level, the widest first, and what stands on each."""
+    calls: dict[str, dict[tuple[str, ...], float]] = {}
+    for (name, *rest), size in stacks.items():
+        towers = calls.setdefault(name, {})
+        towers[tuple(rest)] = towers.get(tuple(rest), 0) + size
+    for name, towers in sorted(calls.items(), key=lambda call: (-sum(call[1].values()), call[0])):
+        width = sum(towers.values()) / total
+        if width >= NARROWEST:
+            _draw_box(axes, name, left, width, level)
+            above = {stack: size for stack, size in towers.items() if stack}
+            _draw(axes, above, left, level + 1, total)
+        left += width
+
+
+def _draw_box(axes: Axes, name: str, left: float, width: float, level: int) -> None:
+    look = RUNS[0] if width >= 0.5 else RUNS[1]
+    axes.add_patch(Rectangle((left, level), width, 0.94, facecolor=look.line, edgecolor="#FFFFFF"))
+    if len(name) <= width * CHARACTERS_IN_THE_WIDTH:
+        axes.text(left + 0.006, level + 0.46, name, va="center", color="#FFFFFF", fontsize=12)
