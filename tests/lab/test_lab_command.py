@@ -49,6 +49,13 @@ class Lab:
             if process.pid != os.getpid() and names & _environment_values(process)
         ]
 
+    def wait_until_all_run(self):
+        """Wait for the command, JupyterLab, the kernel, the supervisor and its servers, which start meanwhile."""
+        deadline = time.monotonic() + DEADLINE_S
+        while len(self.family()) < 5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(self.family()) >= 5
+
     def wait_until_gone(self):
         deadline = time.monotonic() + DEADLINE_S
         while (left := self.family()) and time.monotonic() < deadline:
@@ -87,7 +94,7 @@ def test_it_opens_the_start_page_and_however_it_ends_nothing_is_left(lab, ending
     assert call(address, token, f"api/contents/{page}?content=0")["type"] == "notebook"
     kernel = call(address, token, "api/kernels", data=b'{"name": "python3"}')
     assert kernel["name"] == "python3"
-    assert len(lab.family()) >= 4  # the command, JupyterLab, the kernel, the supervisor and its servers
+    lab.wait_until_all_run()
     lab.process.send_signal(ending)
     output = lab.process.stdout.read()
     lab.process.wait(DEADLINE_S)
