@@ -50,11 +50,11 @@ class Lab:
         ]
 
     def wait_until_all_run(self):
-        """Wait for the command, JupyterLab, the kernel, the supervisor and its servers, which start meanwhile."""
+        """Wait for the command, JupyterLab, the kernel, and the supervisor that starts meanwhile."""
         deadline = time.monotonic() + DEADLINE_S
-        while len(self.family()) < 5 and time.monotonic() < deadline:
+        while len(self.family()) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert len(self.family()) >= 5
+        assert len(self.family()) >= 4
 
     def wait_until_gone(self):
         deadline = time.monotonic() + DEADLINE_S
