@@ -21,7 +21,9 @@ class Lab:
 
     def __init__(self, folder, *options):
         self.folder = folder
-        self.environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder)}
+        # Servers of its own, also where another test has named some.
+        own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+        self.environment = own | {"XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deskbook", "lab", "--no-browser", *options],
             env=self.environment,

@@ -1,8 +1,11 @@
 """An exercise that needs PostgreSQL gets an empty database of its own for every check."""
 
+import os
+import subprocess
+import sys
+
 import asyncpg
 import pytest
-from deskbook.practice.magics import hold_services
 from deskbook.practice.verdict import submit
 from deskbook.services import ensure
 
@@ -42,7 +45,6 @@ async def exists(name):
 
 
 async def test_every_check_has_a_database_of_its_own(on_postgres, worker, right):
-    hold_services(on_postgres)
     verdicts = [submit(on_postgres, right, worker) for _ in range(3)]
     assert [(verdict.state, verdict.message) for verdict in verdicts] == [("passed", "")] * 3
     names = [database_of(verdict) for verdict in verdicts]
@@ -52,7 +54,6 @@ async def test_every_check_has_a_database_of_its_own(on_postgres, worker, right)
 
 
 async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, worker, right):
-    hold_services(on_postgres)
     late = submit(on_postgres, right.replace("return 2 * number", "while True: pass"), worker)
     assert late.state == "too slow"
     # PostgreSQL notices the death of a client after a moment; whoever comes then clears up.
@@ -61,3 +62,26 @@ async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, 
         if not await exists(database_of(late)):
             return
     pytest.fail("the database of the killed check is still there")
+
+
+def test_servers_that_a_check_needs_first_outlive_it(tmp_path, on_postgres, right):
+    """In a process and servers of its own: here, others may hold the servers already."""
+    program = (
+        "import sys; from pathlib import Path; from deskbook.practice.client import client\n"
+        "from deskbook.practice.exercise import read; from deskbook.practice.verdict import submit\n"
+        "from deskbook.services import ensure\n"
+        "exercise = read(Path(sys.argv[1])); answer = sys.stdin.read()\n"
+        "first = submit(exercise, answer, client); url = ensure('postgres').postgres.url\n"
+        "second = submit(exercise, answer, client)\n"
+        "print(first.state, second.state, ensure('postgres').postgres.url == url)\n"
+    )
+    own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, on_postgres.folder],
+        input=right,
+        env=own | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["passed", "passed", "True"], done.stderr

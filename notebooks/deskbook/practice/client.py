@@ -132,8 +132,10 @@ class Client:
             What happened, as the worker tells it; `verdict.judge` reads it.
 
         Raises:
-            PracticeError: The worker could not be started, or died twice.
+            PracticeError: The worker could not be started, or died twice; or the exercise needs servers, and
+                they cannot be had.
         """
+        _hold_services(exercise)
         job = {
             "folder": str(exercise.folder),
             "source": source,
@@ -168,6 +170,21 @@ class Client:
         with self._lock:
             if self._owner == os.getpid():
                 self._discard()
+
+
+def _hold_services(exercise: Exercise) -> None:
+    """Keep the servers that the checks need up in this process, which lives longer than they.
+
+    Without it the first check would start them as its own children: at its end they are killed with it, and
+    whoever uses them meanwhile loses them.
+    """
+    if exercise.needs:
+        from deskbook.services import ServicesError, ensure
+
+        try:
+            ensure(*exercise.needs)
+        except ServicesError as error:
+            raise PracticeError(str(error)) from None
 
 
 #: The worker of this kernel or command.

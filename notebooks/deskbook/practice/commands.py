@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -77,14 +76,12 @@ def check(name: str, file: Path | None) -> None:
     """Check your answer: my-work/exercises/NAME/answer.py, or FILE. Exit code 1 if it does not pass."""
     from .client import client
     from .feedback import feedback
-    from .magics import hold_services
     from .verdict import submit
 
     chosen = load(name)
     path = file or _answer_path(chosen)
     if not path.exists():
         raise PracticeError(f"There is no {_shown(path)}. Begin with: deskbook exercise start {name}")
-    hold_services(chosen)
     verdict = submit(chosen, path.read_text(encoding="utf-8"), client, first_line=1)
     again = f"run `deskbook exercise check {name}`"
     page = feedback(verdict, hint_command=f"deskbook exercise hint {name}", check_again=again)
@@ -143,15 +140,12 @@ def reset(name: str) -> None:
 def verify(chosen: tuple[str, ...], repeat: int) -> None:
     """Test the exercises themselves against right and wrong answers; without a name, all of them."""
     from .client import client
-    from .magics import hold_services
     from .verify import problems
 
     every = list(chosen) or names()
     found: dict[str, int] = {}
     with click.progressbar(length=len(every) * repeat, label="exercises", file=sys.stderr) as bar:
         for name in every:
-            with contextlib.suppress(PracticeError):  # `problems` says it in its place
-                hold_services(load(name))
             for _ in range(repeat):
                 for problem in problems(exercises_folder() / name, client):
                     found[f"{name}: {problem}"] = found.get(f"{name}: {problem}", 0) + 1

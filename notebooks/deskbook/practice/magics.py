@@ -51,7 +51,6 @@ class Magics:
         try:
             exercise = load(line.strip())
             self._last = exercise.name
-            hold_services(exercise)
             verdict = submit(exercise, cell, client)
         except PracticeError as error:
             self._show(_sentence(str(error)))
@@ -157,19 +156,6 @@ def _start_worker() -> None:
 
     with contextlib.suppress(OSError):  # the first check tries again, and says what is wrong
         client.start()
-
-
-def hold_services(exercise: Exercise) -> None:
-    """Keep the servers that the checks need up in this process: the child of a check lives too short."""
-    if exercise.needs:
-        from deskbook.services import ServicesError, ensure
-
-        from .errors import PracticeError
-
-        try:
-            ensure(*exercise.needs)
-        except ServicesError as error:
-            raise PracticeError(str(error)) from None
 
 
 def _sentence(text: str) -> Page:
