@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -62,7 +64,7 @@ class Lab:
         deadline = time.monotonic() + DEADLINE_S
         while (left := self.family()) and time.monotonic() < deadline:
             psutil.wait_procs(left, timeout=0.2)
-        assert left == []
+        assert [" ".join(process.cmdline()) for process in left] == []
 
 
 def _environment_values(process):
@@ -81,8 +83,15 @@ def call(address, token, path, data=None):
 
 
 @pytest.fixture
-def lab(tmp_path):
-    running = Lab(tmp_path)
+def short_folder():
+    """A folder whose path leaves room for a socket's; beside other tests `tmp_path` is too long for that."""
+    with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def lab(short_folder):
+    running = Lab(short_folder)
     yield running
     for process in running.family():
         process.kill()
@@ -107,9 +116,9 @@ def test_it_opens_the_start_page_and_however_it_ends_nothing_is_left(lab, ending
         assert not list(lab.folder.glob("deskbook*"))
 
 
-def test_a_taken_port_is_one_sentence(tmp_path):
+def test_a_taken_port_is_one_sentence(short_folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        lab = Lab(tmp_path, "--port", str(taken.getsockname()[1]))
+        lab = Lab(short_folder, "--port", str(taken.getsockname()[1]))
         output, _ = lab.process.communicate(timeout=DEADLINE_S)
     assert lab.process.returncode == 1
     assert "The port is taken by another program." in output

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 import asyncpg
 import pytest
@@ -64,7 +65,7 @@ async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, 
     pytest.fail("the database of the killed check is still there")
 
 
-def test_servers_that_a_check_needs_first_outlive_it(tmp_path, on_postgres, right):
+def test_servers_that_a_check_needs_first_outlive_it(on_postgres, right):
     """In a process and servers of its own: here, others may hold the servers already."""
     program = (
         "import sys; from pathlib import Path; from deskbook.practice.client import client\n"
@@ -76,12 +77,14 @@ def test_servers_that_a_check_needs_first_outlive_it(tmp_path, on_postgres, righ
         "print(first.state, second.state, ensure('postgres').postgres.url == url)\n"
     )
     own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    done = subprocess.run(
-        [sys.executable, "-c", program, on_postgres.folder],
-        input=right,
-        env=own | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    # Not `tmp_path`: with several workers it is too long for the path of a socket.
+    with tempfile.TemporaryDirectory(prefix="own-", ignore_cleanup_errors=True) as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", program, on_postgres.folder],
+            input=right,
+            env=own | {"XDG_RUNTIME_DIR": folder, "TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     assert done.stdout.split() == ["passed", "passed", "True"], done.stderr
