@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from deskbook.running import RunningApp
 
-#: Files that take longest. They go first, else the last of them runs alone while the other workers have ended.
+#: Files that take longest go first, else the last of them runs alone while the other workers have ended.
 LONG = (
     "11_keep_the_event_loop_free.ipynb",
     "tests/browser/test_lessons",
