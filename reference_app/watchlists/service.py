@@ -82,10 +82,7 @@ class WatchlistService:
         await self._know(changes.get("symbols", ()))
         async with self._sessions.begin() as session:
             repository = WatchlistRepository(session, owner_id)
-            found = await repository.watchlist(watchlist_id)
-            if found is None:
-                raise WatchlistNotFound
-            check(found)
+            found = await _seen(repository, watchlist_id, check)
             await repository.change(watchlist_id, found.version, changes)
             changed = await repository.watchlist(watchlist_id)
         assert changed is not None
@@ -95,10 +92,7 @@ class WatchlistService:
         """Delete a list; parameters and errors as for `patch`."""
         async with self._sessions.begin() as session:
             repository = WatchlistRepository(session, owner_id)
-            found = await repository.watchlist(watchlist_id)
-            if found is None:
-                raise WatchlistNotFound
-            check(found)
+            found = await _seen(repository, watchlist_id, check)
             await repository.delete(watchlist_id, found.version)
 
     async def _know(self, symbols: Sequence[str]) -> None:
@@ -107,3 +101,12 @@ class WatchlistService:
                 await self._market.instrument(symbol)
             except InstrumentNotFound:
                 raise UnknownInstrument("List the instruments with GET /v1/instruments.") from None
+
+
+async def _seen(repository: WatchlistRepository, watchlist_id: uuid.UUID, check: Check) -> Watchlist:
+    """Return the user's list if it is there, in the version that the client has seen."""
+    found = await repository.watchlist(watchlist_id)
+    if found is None:
+        raise WatchlistNotFound
+    check(found)
+    return found

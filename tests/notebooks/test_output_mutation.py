@@ -190,19 +190,29 @@ def test_every_goal_is_held_where_it_is_met_exactly() -> None:
     assert summary.shortfalls() == []
 
 
-def test_a_run_that_compares_too_little_fails_although_every_cell_passes(tmp_path: Path) -> None:
+TWO_WORKERS = ["-p", "xdist.plugin", "-n", "2", "--dist", "loadfile"]
+
+
+@pytest.mark.parametrize("workers", [[], TWO_WORKERS], ids=["one process", "two workers"])
+def test_a_run_that_compares_too_little_fails_although_every_cell_passes(
+    tmp_path: Path, workers: list[str]
+) -> None:
+    """With workers too: each has a part of the figures, and none may judge or write by itself."""
     source = "# NBVAL_IGNORE_OUTPUT\n# reason: the port is chosen by the system\nport = 49152\nport"
     outputs = [new_output("execute_result", data={"text/plain": "50000"}, execution_count=1)]
     cell = nbformat.v4.new_code_cell(source, execution_count=1, outputs=outputs)
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "lesson.ipynb")
+    lessons = [tmp_path / f"{name}.ipynb" for name in ("first", "second")]
+    for lesson in lessons:
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), lesson)
     log = tmp_path / "log.txt"
     with log.open("w") as output:
-        code = strict_pytest(
-            ["--survivors", "--color=no", str(tmp_path / "lesson.ipynb")], output=output.fileno()
-        )
+        arguments = ["--survivors", "--color=no", *workers, *map(str, lessons)]
+        code = strict_pytest(arguments, output=output.fileno())
     assert code == pytest.ExitCode.TESTS_FAILED
     text = log.read_text()
-    assert "1 passed" in text
-    assert "1 exempt: the port is chosen by the system" in text
+    assert "2 passed" in text
+    assert "notebooks: 2 executed, 2 code cells" in text
+    assert "2 exempt: the port is chosen by the system" in text
     assert "Only 0.0% of the cells with output are compared" in text
-    assert "survived: number, 50000 becomes 50001 (not compared: the port is chosen by the system)" in text
+    line = "survived: number, 50000 becomes 50001 (not compared: the port is chosen by the system)"
+    assert text.count(line) == 2

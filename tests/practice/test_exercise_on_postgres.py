@@ -68,13 +68,14 @@ async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, 
 def test_servers_that_a_check_needs_first_outlive_it(on_postgres, right):
     """In a process and servers of its own: here, others may hold the servers already."""
     program = (
-        "import sys; from pathlib import Path; from deskbook.practice.client import client\n"
+        "import os, sys; from pathlib import Path; from deskbook.practice.client import client\n"
         "from deskbook.practice.exercise import read; from deskbook.practice.verdict import submit\n"
-        "from deskbook.services import ensure\n"
+        "from deskbook.services import status\n"
         "exercise = read(Path(sys.argv[1])); answer = sys.stdin.read()\n"
-        "first = submit(exercise, answer, client); url = ensure('postgres').postgres.url\n"
+        "first = submit(exercise, answer, client); held = status()\n"
         "second = submit(exercise, answer, client)\n"
-        "print(first.state, second.state, ensure('postgres').postgres.url == url)\n"
+        "same = [it.pid for it in held] == [it.pid for it in status()]\n"
+        "print(first.state, second.state, [it.clients for it in held] == [(os.getpid(),)], same)\n"
     )
     own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     # Not `tmp_path`: with several workers it is too long for the path of a socket.
@@ -87,4 +88,4 @@ def test_servers_that_a_check_needs_first_outlive_it(on_postgres, right):
             text=True,
             timeout=60,
         )
-    assert done.stdout.split() == ["passed", "passed", "True"], done.stderr
+    assert done.stdout.split() == ["passed", "passed", "True", "True"], done.stderr

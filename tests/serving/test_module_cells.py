@@ -8,7 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
 import pytest
+from deskbook.authoring.strict_run import strict_pytest
 from deskbook.serving import modules
 from deskbook.serving.modules import module_folder, write_module
 from IPython.core.interactiveshell import InteractiveShell
@@ -45,6 +47,20 @@ def test_the_folder_of_a_killed_kernel_is_removed_by_the_next_one() -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     left = Path(tempfile.mkdtemp(prefix=f"{modules.PREFIX}{dead.pid}-"))
-    modules._remove_folders_of_the_dead()
+    modules.remove_folders_of_the_dead()
     assert not left.exists()
     assert module_folder().exists()
+
+
+def test_a_verified_notebook_leaves_no_folder_although_nbval_kills_its_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = ["%load_ext deskbook", "%%module quotes_desk\nprice = 1", "import quotes_desk"]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell, execution_count=count) for count, cell in enumerate(cells, 1)]
+    )
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with (tmp_path / "log.txt").open("w") as log:
+        assert strict_pytest([str(tmp_path / "lesson.ipynb")], output=log.fileno()) == 0
+    assert list(tmp_path.glob("deskbook-*")) == []

@@ -25,14 +25,14 @@ PREFIX = "deskbook-modules-"
 @cache
 def module_folder() -> Path:
     """Return the folder of this process's modules; it is made on first use and removed at the end."""
-    _remove_folders_of_the_dead()
+    remove_folders_of_the_dead()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     sys.path.append(str(folder))
     return folder
 
 
-def _remove_folders_of_the_dead() -> None:
+def remove_folders_of_the_dead() -> None:
     """Remove what a killed kernel of this user could not remove itself."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         owner = folder.name.removeprefix(PREFIX).split("-")[0]

@@ -1,46 +1,7 @@
 """All cases about small desks; each truth was committed before any of them was explored."""
 
-from corpus import (
-    desk_bookings,
-    desk_caches,
-    desk_cancelled_holders,
-    desk_copies,
-    desk_dependencies,
-    desk_hidden_code,
-    desk_holds,
-    desk_idempotency,
-    desk_lock_scopes,
-    desk_locks,
-    desk_maintenance,
-    desk_other_primitives,
-    desk_queues,
-    desk_signals,
-    desk_streams,
-    desk_tasks,
-    desk_thread_signals,
-    desk_threads,
-    desk_withdrawals,
-)
+from importlib import import_module
+from pathlib import Path
 
-_FILES = (
-    desk_bookings,
-    desk_caches,
-    desk_cancelled_holders,
-    desk_copies,
-    desk_dependencies,
-    desk_hidden_code,
-    desk_holds,
-    desk_idempotency,
-    desk_lock_scopes,
-    desk_locks,
-    desk_maintenance,
-    desk_other_primitives,
-    desk_queues,
-    desk_signals,
-    desk_streams,
-    desk_tasks,
-    desk_thread_signals,
-    desk_threads,
-    desk_withdrawals,
-)
-DESKS = [case for file in _FILES for case in file.CASES]
+_FILES = sorted(path.stem for path in Path(__file__).parent.glob("desk_*.py"))
+DESKS = [case for name in _FILES for case in import_module(f"corpus.{name}").CASES]

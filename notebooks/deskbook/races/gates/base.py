@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -60,7 +61,7 @@ class Table:
     may_move: bool = True
 
 
-class Gate:
+class Gate(abc.ABC):
     """The door between the service and a server. Subclasses hook a client library.
 
     A gate can be used for one search at a time.
@@ -77,18 +78,18 @@ class Gate:
         #: What the gate could not follow, as sentences for the report.
         self.notes: set[str] = set()
 
+    @abc.abstractmethod
     def install(self) -> None:
         """Hook the client library."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def remove(self) -> None:
         """Undo `install`."""
-        raise NotImplementedError
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - a gate need not watch its server
         """Connect what the gate itself needs to watch the server."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """Close it."""
 
     async def blockers(self, sessions: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
