@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from deskbook.pictures.picture import Picture
@@ -44,13 +44,17 @@ def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) 
         figure, panels = new_figure(1.5 + 1.5 * len(runs), len(runs))
         for axes, look, (name, latencies_s) in zip(panels, RUNS, latencies.items(), strict=False):
             latencies_ms = np.asarray(latencies_s) * 1000
-            axes.hist(
-                latencies_ms,
-                bins=list(bins),
-                weights=np.full(len(latencies_ms), 100 / len(latencies_ms)),
-                color=look.fill,
+            counts, edges = np.histogram(latencies_ms, bins)
+            # One outline instead of a patch for each bar: a third of the drawing time.
+            percent = 100 * counts / len(latencies_ms)
+            axes.stairs(
+                percent,
+                edges,
+                fill=True,
+                facecolor=look.fill,
                 edgecolor=look.edge,
                 hatch=look.hatch,
+                linewidth=1.0,
             )
             axes.set_xscale("log")
             axes.set_ylabel("% of requests")
@@ -61,7 +65,7 @@ def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) 
         for axes, latencies_s in zip(panels, latencies.values(), strict=True):
             _mark_percentiles(axes, np.asarray(latencies_s) * 1000, top, bins)
         panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panels[-1].xaxis.set_minor_formatter(NullFormatter())
+        panels[-1].xaxis.set_minor_locator(NullLocator())
         panels[-1].set_xlabel(
             "latency in ms, log scale (p50: half of the requests took less, p99: 99 of 100 did)"
         )
