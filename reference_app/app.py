@@ -41,6 +41,7 @@ from reference_app.orders.router import router as orders_router
 from reference_app.orders.service import OrderService
 from reference_app.patterns.graceful_drain import Drain
 from reference_app.patterns.loop_lag import LoopLag
+from reference_app.patterns.serializable_retry import SerializableRetry
 from reference_app.portfolio.router import PortfolioState
 from reference_app.portfolio.router import router as portfolio_router
 from reference_app.portfolio.service import PortfolioService
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
+                serializable=SerializableRetry(sessions),
                 redis=redis,
                 health=health,
                 limiter=create_limiter(

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     #: From SIGTERM to the end of listening; readiness says no at once, and balancers need time to hear it.
     shutdown_notice_s: float = Field(default=3.0, ge=0, le=60)
 
+    max_accounts: int = Field(default=1000, ge=1, le=100_000)  # of one user
+
     matcher_tasks: int = Field(default=4, ge=1, le=100)  # each may hold a connection
     matcher_lease_s: Seconds = 30.0
     matcher_poll_interval_s: Seconds = 0.2

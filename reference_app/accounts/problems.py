@@ -23,6 +23,12 @@ class InsufficientFunds(Problem):
     type, title, status = "/problems/insufficient-funds", "Insufficient funds", 409
 
 
+class TooManyAccounts(Problem):
+    """The user has as many accounts as the desk gives to one; none was opened."""
+
+    type, title, status = "/problems/too-many-accounts", "Too many accounts", 409
+
+
 class BalanceTooLarge(Problem):
     """The deposit would take the balance above what the ledger can hold; nothing was booked."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
@@ -69,6 +69,11 @@ class AccountRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+
+    async def count(self, owner_id: uuid.UUID) -> int:
+        """Return how many accounts a user has."""
+        counted = await self._session.scalar(select(func.count()).where(Account.owner_id == owner_id))
+        return counted or 0
 
     async def add(self, owner_id: uuid.UUID, name: str) -> Account:
         """Insert an empty cash account."""

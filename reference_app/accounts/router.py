@@ -6,7 +6,13 @@ from typing import Annotated
 
 from fastapi import Depends, Response, status
 
-from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
+from reference_app.accounts.problems import (
+    AccountNotFound,
+    BalanceTooLarge,
+    EntryNotFound,
+    InsufficientFunds,
+    TooManyAccounts,
+)
 from reference_app.accounts.schemas import (
     AccountId,
     AccountIn,
@@ -26,25 +32,30 @@ from reference_app.patterns.problem_details import documented
 router = PrefixRouter(prefix="/accounts", tags=["accounts"], responses=documented(*ACCESS_PROBLEMS))
 
 
+def _service(request: AppRequest, user: Principal) -> AccountService:
+    state = request.state
+    return AccountService(state["sessions"], user.id, state["serializable"], state["settings"].max_accounts)
+
+
 async def reading(
     request: AppRequest, user: Annotated[Principal, requires("accounts:read")]
 ) -> AccountService:
     """Return the service for who may read."""
-    return AccountService(request.state["sessions"], user.id)
+    return _service(request, user)
 
 
 async def writing(
     request: AppRequest, user: Annotated[Principal, requires("accounts:write")]
 ) -> AccountService:
     """Return the service for who may move money."""
-    return AccountService(request.state["sessions"], user.id)
+    return _service(request, user)
 
 
 Accounts = Annotated[AccountService, Depends(reading)]
 WritableAccounts = Annotated[AccountService, Depends(writing)]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, responses=documented(TooManyAccounts))
 async def open_account(
     body: AccountIn, request: AppRequest, response: Response, accounts: WritableAccounts
 ) -> AccountOut:

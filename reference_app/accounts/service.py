@@ -20,11 +20,18 @@ from reference_app.accounts.models import (
     LedgerEntry,
     TransactionKind,
 )
-from reference_app.accounts.problems import AccountNotFound, BalanceTooLarge, EntryNotFound, InsufficientFunds
+from reference_app.accounts.problems import (
+    AccountNotFound,
+    BalanceTooLarge,
+    EntryNotFound,
+    InsufficientFunds,
+    TooManyAccounts,
+)
 from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository, Entry
 from reference_app.infra.database import Sessions
 from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.money import round_money
+from reference_app.patterns.serializable_retry import SerializableRetry
 
 OPEN_ONE = "Open an account with POST /v1/accounts."
 NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
@@ -42,15 +49,33 @@ class AccountService:
     Args:
         sessions: The session factory of the app.
         owner_id: The user.
+        serializable: Runs what counts rows before it adds one.
+        max_accounts: How many accounts a user may have.
     """
 
-    def __init__(self, sessions: Sessions, owner_id: uuid.UUID) -> None:
+    def __init__(
+        self, sessions: Sessions, owner_id: uuid.UUID, serializable: SerializableRetry, max_accounts: int
+    ) -> None:
         self._sessions, self._owner_id = sessions, owner_id
+        self._serializable, self._max_accounts = serializable, max_accounts
 
     async def open(self, name: str) -> Account:
-        """Open an empty cash account."""
-        async with self._sessions.begin() as session:
-            return await AccountRepository(session).add(self._owner_id, name)
+        """Open an empty cash account.
+
+        Raises:
+            TooManyAccounts: The user has as many as the desk gives to one.
+            RetriesExhausted: Too many accounts are being opened at this moment.
+        """
+
+        async def count_and_add(session: AsyncSession) -> Account:
+            accounts = AccountRepository(session)
+            if await accounts.count(self._owner_id) >= self._max_accounts:
+                raise TooManyAccounts(f"The desk gives {self._max_accounts} accounts to a user.")
+            return await accounts.add(self._owner_id, name)
+
+        # The rule is about rows that were only counted: under READ COMMITTED two requests both count one
+        # account too few, and both add.
+        return await self._serializable(count_and_add)
 
     async def accounts(self, cursor: str | None, size: int) -> Page[Account]:
         """Return a page of the user's accounts.

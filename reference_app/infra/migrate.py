@@ -13,20 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from reference_app.infra.revisions import MIGRATIONS
 from reference_app.infra.startup import StartupError, explained
+from reference_app.patterns.advisory_lock import AdvisoryLocks, LockTimeout
 from reference_app.settings import SettingsError, database_url, load_settings
 
 #: Alembic keeps the running migration in module globals: two at once in one process would mix them up.
 _one_at_a_time = threading.Lock()
 _POLL_S = 0.01
 
-#: Any constant that no other advisory lock of this database uses ("desk" in ASCII).
-LOCK_KEY = 0x6465736B
+#: Without this lock two starting processes both read "no migration has run", and one dies at CREATE TABLE.
+#: Ten minutes: the other one may be at a long migration.
+LOCKS = AdvisoryLocks("reference_app.infra.migrate", wait_s=600)
 
 
 def config(connection: Connection | None = None) -> Config:
@@ -67,7 +69,12 @@ async def upgrade_async(url: str, revision: str = "head") -> None:
     try:
         with explained(settings):
             async with engine.begin() as connection:
+                # The session stays inside the connection's transaction, and so does the lock.
+                async with AsyncSession(connection) as session:
+                    await LOCKS.take(session, "schema")
                 await connection.run_sync(_upgrade, revision)
+    except LockTimeout:
+        raise StartupError("Another process has been migrating this database for ten minutes.") from None
     finally:
         _one_at_a_time.release()
         await engine.dispose()
@@ -86,8 +93,6 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
-    # Without this lock two starting processes both read "no migration has run", and one dies at CREATE TABLE.
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
     command.upgrade(config(connection), revision)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from reference_app.infra.paging import InvalidCursor
 from reference_app.patterns import keyset_page
 from reference_app.patterns.problem_details import InvalidRequest, Problem, documented, install, of_status
+from reference_app.patterns.serializable_retry import RetriesExhausted
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,9 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
         return InvalidCursor(f"{error}.").response()
 
     app.add_exception_handler(keyset_page.InvalidCursor, invalid_cursor)
-    for kind in (DBAPIError, *DRIVER_ERRORS, PoolTimeoutError, TimeoutError, ConnectionError):
+    # RetriesExhausted: as the conflict that it ends with, it is worth another try later.
+    others = (PoolTimeoutError, TimeoutError, ConnectionError, RetriesExhausted)
+    for kind in (DBAPIError, *DRIVER_ERRORS, *others):
         app.add_exception_handler(kind, unavailable_or_fault)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reference_app.infra.database import Sessions
 from reference_app.infra.rate_limits import LeasedLimiter
 from reference_app.patterns.health import Health
+from reference_app.patterns.serializable_retry import SerializableRetry
 from reference_app.settings import Settings
 
 
@@ -20,6 +21,7 @@ class AppState(TypedDict):
     settings: Settings
     engine: AsyncEngine
     sessions: Sessions
+    serializable: SerializableRetry
     redis: Redis | None
     health: Health
     limiter: LeasedLimiter | None

@@ -27,7 +27,7 @@ import reference_app.orders.models
 import reference_app.portfolio.models
 import reference_app.watchlists.models  # noqa: F401 - fills the metadata
 from reference_app.infra.database import Base
-from reference_app.infra.migrate import LOCK_KEY, config, upgrade, upgrade_async
+from reference_app.infra.migrate import LOCKS, config, upgrade, upgrade_async
 from reference_app.infra.revisions import MIGRATIONS, head
 from reference_app.settings import SettingsError, normalise_database_url
 
@@ -103,7 +103,7 @@ async def test_processes_that_migrate_at_the_same_moment_do_it_once() -> None:
         environment = {**os.environ, "DATABASE_URL": url}
         # Both are started and held where they would begin; then they go at once.
         holder = await asyncpg.connect(url)
-        await holder.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
+        await holder.execute("SELECT pg_advisory_lock($1)", LOCKS.lock_id("schema"))
         processes = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         async with asyncio.timeout(60):

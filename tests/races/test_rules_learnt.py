@@ -260,3 +260,24 @@ async def test_rule_the_mirror_of_an_outcome_that_breaks_the_rule_is_an_outcome_
         reduce=reduce,
     )
     assert len(report.outcomes) == 3
+
+
+async def test_rule_a_result_may_lead_back_to_itself():
+    class Account:
+        def __init__(self, balance):
+            self.balance, self.bank = balance, SimpleNamespace(accounts=[self])
+
+    async def deposit(state):
+        seen = state.balance
+        await asyncio.sleep(0)
+        state.balance = seen + 1
+        return Account(state.balance)
+
+    report = await explore(
+        lambda: SimpleNamespace(balance=0),
+        {"A": deposit, "B": deposit},
+        invariant=lambda state, replies: True,
+        collect_outcomes=True,
+    )
+    assert report.verdict == "exhausted"
+    assert len(report.outcomes) == 3  # both read 0, or one of them the other's 1

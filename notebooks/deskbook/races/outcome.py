@@ -25,32 +25,42 @@ class Failure:
         return f"{self.kind}: {self.message}"
 
 
-def frozen(value: Any) -> Any:
-    """Return a hashable copy of plain data, without addresses."""
+def frozen(value: Any, _around: tuple[int, ...] = ()) -> Any:
+    """Return a hashable copy of plain data, without addresses.
+
+    Args:
+        value: What a request returned, or what was observed. An object may lead back to itself.
+    """
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
+    if id(value) in _around:
+        return ("around", len(_around) - _around.index(id(value)))
+    around = (*_around, id(value))
     if isinstance(value, Mapping):
-        return (
-            "mapping",
-            *sorted(((repr(frozen(key)), frozen(item)) for key, item in value.items()), key=repr),
-        )
+        items = ((repr(frozen(key, around)), frozen(item, around)) for key, item in value.items())
+        return ("mapping", *sorted(items, key=repr))
     if isinstance(value, (set, frozenset)):
-        return ("set", *sorted((frozen(item) for item in value), key=repr))
+        return ("set", *sorted((frozen(item, around) for item in value), key=repr))
     if isinstance(value, (list, tuple)):
-        return tuple(frozen(item) for item in value)
+        return tuple(frozen(item, around) for item in value)
     if isinstance(value, httpx.Response):
         return ("response", value.status_code, value.content)
     if isinstance(value, BaseException):
         return ("exception", type(value).__name__, str(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return (
-            type(value).__name__,
-            frozen({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}),
-        )
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return (type(value).__name__, frozen(fields, around))
     text = repr(value)
     if " at 0x" in text:
-        return (type(value).__name__, frozen(vars(value)) if hasattr(value, "__dict__") else "")
+        return (type(value).__name__, frozen(_attributes(value), around))
     return text
+
+
+def _attributes(value: object) -> dict[str, Any]:
+    # SQLAlchemy's bookkeeping leads from an instance to its session, and from there to everything.
+    return {
+        name: item for name, item in getattr(value, "__dict__", {}).items() if name != "_sa_instance_state"
+    }
 
 
 def describe(value: Any) -> str:
