@@ -54,6 +54,38 @@ async def test_every_check_has_a_database_of_its_own(on_postgres, worker, right)
     assert submit(on_postgres, right.replace("2 *", "3 *"), worker).state == "wrong"
 
 
+CHECKS_THAT_LEAVE_SOMETHING = """
+import asyncpg
+
+
+async def test_it_doubles(answer, database_url):
+    \"\"\"Leaves a table, and a transaction that holds its lock.\"\"\"
+    connection = await asyncpg.connect(database_url, timeout=5)
+    await connection.execute("CREATE TABLE used (number int)")
+    await connection.execute("BEGIN; LOCK TABLE used")
+    answer.left = connection
+    assert answer.double(2) == 4
+
+
+async def test_it_doubles_later(answer, database_url):
+    \"\"\"Finds an empty database.\"\"\"
+    connection = await asyncpg.connect(database_url, timeout=5)
+    query = "SELECT to_regclass('used') IS NULL, (SELECT count(*) FROM pg_stat_activity WHERE datname = $1)"
+    is_gone, sessions = await connection.fetchrow(query, connection._params.database)
+    await connection.close()
+    assert (is_gone, sessions) == (True, 1)
+    assert await answer.double_later(2) == 4
+"""
+
+
+def test_each_test_of_a_check_finds_an_empty_database(make_exercise, tmp_path, worker, right):
+    exercise = make_exercise(
+        tmp_path / "90_double", checks=CHECKS_THAT_LEAVE_SOMETHING, more='needs = ["postgres"]', limit_s=10
+    )
+    verdict = submit(exercise, right, worker)
+    assert (verdict.state, verdict.message) == ("passed", "")
+
+
 async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, worker, right):
     late = submit(on_postgres, right.replace("return 2 * number", "while True: pass"), worker)
     assert late.state == "too slow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -82,6 +83,11 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def hang_up(self) -> None:
+        """Tell the worker that nobody waits any more: it ends its check and itself. From any thread."""
+        with contextlib.suppress(OSError):  # it has gone already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self, *, wait: bool = True) -> None:
         """End the process; a check that still runs ends with it.
 
@@ -106,6 +112,7 @@ class Client:
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._owner = os.getpid()
+        self._is_abandoned = False
 
     def start(self) -> None:
         """Start the worker if there is none; returns at once."""
@@ -113,6 +120,8 @@ class Client:
             self._running()
 
     def _running(self) -> Worker:
+        if self._is_abandoned:
+            raise PracticeError("The check was broken off.")
         if self._worker is not None and (self._owner != os.getpid() or not self._worker.is_alive()):
             self._discard()
         if self._worker is None:
@@ -164,6 +173,12 @@ class Client:
         if self._worker is not None:
             self._worker.close(wait=self._owner == os.getpid())
             self._worker = None
+
+    def abandon(self) -> None:
+        """Break off the check that another thread waits for, and refuse all others."""
+        self._is_abandoned = True
+        if (worker := self._worker) is not None:
+            worker.hang_up()
 
     def close(self) -> None:
         """End the worker."""

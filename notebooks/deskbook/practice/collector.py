@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
 from .evidence import Evidence, shown
 from .own_lines import describe, forgotten_await, origin, own_lines
+
+if TYPE_CHECKING:
+    from .database import Database
 
 #: Sends one piece of news to the worker.
 Tell = Callable[[dict[str, Any]], None]
@@ -46,13 +49,17 @@ class Collector:
         collected: Evidence = request.node.stash.setdefault(_evidence, Evidence())
         return collected
 
-    @pytest.fixture
-    def database_url(self) -> Iterator[str]:
-        """Address of a PostgreSQL database of this check alone."""
-        from deskbook.services import fresh_database
+    @pytest.fixture(scope="session")
+    def _database(self) -> Iterator[Database]:
+        from .database import Database
 
-        with fresh_database() as url:
-            yield url
+        with Database() as database:
+            yield database
+
+    @pytest.fixture
+    def database_url(self, _database: Database) -> str:
+        """Address of an empty PostgreSQL database; nobody but this check knows it."""
+        return _database.emptied()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Say which test begins, for the case that it never ends."""

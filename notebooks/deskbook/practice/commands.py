@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -139,22 +139,27 @@ def reset(name: str) -> None:
 @_clear_errors
 def verify(chosen: tuple[str, ...], repeat: int) -> None:
     """Test the exercises themselves against right and wrong answers; without a name, all of them."""
-    from .client import client
-    from .verify import problems
+    from .verify_all import AT_A_TIME, verify_all
 
-    every = list(chosen) or names()
-    found: dict[str, int] = {}
-    with click.progressbar(length=len(every) * repeat, label="exercises", file=sys.stderr) as bar:
-        for name in every:
-            for _ in range(repeat):
-                for problem in problems(exercises_folder() / name, client):
-                    found[f"{name}: {problem}"] = found.get(f"{name}: {problem}", 0) + 1
-                bar.update(1)
-    for problem, times in found.items():
-        click.echo(problem if repeat == 1 else f"{problem} ({times} of {repeat} times)")
-    if found:
+    every = list(dict.fromkeys(chosen)) or names()
+    started, times = time.perf_counter(), "" if repeat == 1 else f", {repeat} times each"
+    click.echo(f"{_exercises(len(every))}{times}, {AT_A_TIME} at a time. Seconds of each:")
+    broken = 0
+    for outcome in verify_all([exercises_folder() / name for name in every], repeat):
+        broken += bool(outcome.problems)
+        said = "does not hold" if outcome.problems else "holds"
+        click.echo(f"{outcome.seconds:7.1f}  {outcome.name}  {said}")
+        for problem, met in outcome.problems.items():
+            click.echo(f"         {problem}" + ("" if repeat == 1 else f" ({met} of {repeat} times)"))
+    seconds = time.perf_counter() - started
+    if broken:
+        click.echo(f"{broken} of {_exercises(len(every))} must be mended{times}. {seconds:.0f} s.")
         raise click.exceptions.Exit(1)
-    click.echo(f"{len(every)} exercises hold" + (f", {repeat} of {repeat} times" if repeat > 1 else ""))
+    click.echo(f"{_exercises(len(every))} hold{'s' * (len(every) == 1)}{times}. {seconds:.0f} s.")
+
+
+def _exercises(count: int) -> str:
+    return f"{count} exercise{'s' * (count != 1)}"
 
 
 @exercise.command(epilog="Example: deskbook exercise new 42_keyed_lock")

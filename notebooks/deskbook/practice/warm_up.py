@@ -97,6 +97,10 @@ def _run_pytest() -> None:
 def import_needs(needs: list[str]) -> None:
     """Import what the checks of an exercise need beyond the rest: most exercises do without a database."""
     if "postgres" in needs:
-        import asyncpg  # noqa: F401
+        import sqlalchemy.dialects.postgresql.asyncpg
+        import sqlalchemy.ext.asyncio
+        import sqlalchemy.orm  # noqa: F401
 
-        import deskbook.services.databases  # noqa: F401
+        import deskbook.races.gates  # noqa: F401
+
+        from . import database  # noqa: F401
