@@ -10,13 +10,11 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from reference_app.market.candle_lines import COLUMNS
+from reference_app.market.candle_import import CandleUpload, copy_of_records, create_import, take_over
+from reference_app.market.candle_lines import LineFormat
 from reference_app.market.models import Candle, CandleRecord, Instrument
-from reference_app.market.problems import ImportRejected
-from reference_app.patterns.bulk_copy import BadRow, BulkCopy, TooManyBadRows, driver_connection
+from reference_app.patterns.bulk_copy import BadRow, TooManyBadRows, driver_connection
 from reference_app.patterns.keyset_page import Keyset
-
-SAVE_TIMEOUT_S = 300.0
 
 #: Instrument and day: where an export is.
 Key = tuple[int, dt.date]
@@ -94,36 +92,51 @@ class MarketRepository:
             statement.on_conflict_do_update(index_elements=["symbol"], set_={"name": statement.excluded.name})
         )
 
-    async def save_candles(
-        self, records: AsyncGenerator[CandleRecord | ValueError], *, max_bad_rows: int = 0
-    ) -> tuple[int, list[BadRow], list[str]]:
-        """Insert or correct candles through COPY.
+    async def save_candles(self, records: AsyncGenerator[CandleRecord | ValueError]) -> int:
+        """Insert or correct candles, all or nothing, and return how many were new or differed.
 
-        COPY cannot say "on conflict", so it fills a temporary table, and one INSERT takes over what differs.
+        Raises:
+            ValueError: One is no candle.
+        """
+        driver = await driver_connection(self._session)
+        await create_import(driver)
+        copy = copy_of_records(driver, max_bad_rows=0)
+        try:
+            await copy.run(records)
+        except TooManyBadRows:
+            bad = copy.bad_rows[0]
+            raise ValueError(f"row {bad.number} is no candle: {bad.reason}") from None
+        changed, _ = await take_over(driver)
+        return changed
+
+    async def import_candles(
+        self,
+        blocks: AsyncGenerator[bytes],
+        format: LineFormat,
+        symbols: Collection[str],
+        max_bad_rows: int,
+    ) -> tuple[int, list[BadRow], list[str]]:
+        """Insert or correct the candles of an upload.
 
         Args:
-            records: Candles, and a ValueError for what is none; of two of the same day the first one counts.
-            max_bad_rows: How many may be left out.
+            blocks: From `split_blocks`.
+            format: Of the lines.
+            symbols: Of the instruments that there are.
+            max_bad_rows: How many rows may be left out.
 
         Returns:
             How many candles were new or corrected, what was left out, and the symbols that were touched.
 
         Raises:
             ImportRejected: Too many rows are bad; nothing was saved.
+            ValueError: This is no list of candles.
         """
         driver = await driver_connection(self._session)
-        # For this transaction: the taking over of a million rows is one statement.
-        await driver.execute(f"SET LOCAL statement_timeout = '{SAVE_TIMEOUT_S:.0f}s'")
-        await driver.execute(CREATE_IMPORT)
-        copy = BulkCopy(driver, "candle_import", COLUMNS, batch_size=2000, max_bad_rows=max_bad_rows)
-        try:
-            await copy.run(records)
-        except TooManyBadRows as error:
-            report = [{"row": bad.number, "reason": bad.reason} for bad in copy.bad_rows]
-            raise ImportRejected(f"{str(error).capitalize()}.", bad_rows=report) from None
-        symbols = await driver.fetch("SELECT DISTINCT symbol FROM candle_import")
-        changed = await driver.fetchval(TAKE_OVER, timeout=SAVE_TIMEOUT_S)
-        return changed, copy.bad_rows, [row["symbol"] for row in symbols]
+        await create_import(driver)
+        upload = CandleUpload(driver, format, symbols, max_bad_rows)
+        await upload.copy(blocks)
+        changed, touched = await take_over(driver)
+        return changed, upload.bad_rows, touched
 
     async def export_portion(
         self, template: str, keys: tuple[Key, Key], dates: tuple[dt.date, dt.date], size: int
@@ -160,30 +173,6 @@ SELECT date_trunc(:unit, date::timestamp)::date AS start,
     (array_agg(close ORDER BY date DESC))[1] AS close, sum(volume) AS volume, count(*) AS days
 FROM candles WHERE instrument_id = :id AND date >= :start AND date < :end
 GROUP BY 1 ORDER BY 1
-"""
-
-CREATE_IMPORT = """
-CREATE TEMPORARY TABLE candle_import (
-    symbol text, date date, open numeric, high numeric, low numeric, close numeric,
-    volume bigint, adjusted_close numeric,
-    PRIMARY KEY (symbol, date)
-) ON COMMIT DROP
-"""
-
-TAKE_OVER = """
-WITH changed AS (
-    INSERT INTO candles (instrument_id, date, open, high, low, close, volume, adjusted_close)
-    SELECT i.id, r.date, r.open, r.high, r.low, r.close, r.volume, r.adjusted_close
-    FROM candle_import r JOIN instruments i USING (symbol)
-    ON CONFLICT (instrument_id, date) DO UPDATE SET
-        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-        volume = excluded.volume, adjusted_close = excluded.adjusted_close
-    WHERE (candles.open, candles.high, candles.low, candles.close, candles.volume, candles.adjusted_close)
-        IS DISTINCT FROM
-        (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.adjusted_close)
-    RETURNING 1
-)
-SELECT count(*) FROM changed
 """
 
 EXPORT_CSV = """

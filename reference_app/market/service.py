@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from functools import partial
 
 from reference_app.infra.database import Sessions
 from reference_app.market.aggregates import AggregateOut, Aggregates, AggregatesOut, Interval
-from reference_app.market.candle_lines import read_candles
+from reference_app.market.candle_lines import LineFormat
 from reference_app.market.exchange_client import ExchangeQuote, create_exchange_client
 from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.models import Candle, CandleRecord, Instrument
@@ -209,35 +209,36 @@ class MarketService:
         async with self._sessions.begin() as session:
             repository = MarketRepository(session)
             await repository.save_instruments(names)
-            changed, _, _ = await repository.save_candles(records())
+            changed = await repository.save_candles(records())
         self._instruments.clear()
         await self._aggregates.drop(names)
         return changed
 
     async def import_candles(
-        self, lines: AsyncGenerator[list[bytes]], read: Callable[[str], CandleRecord]
+        self, blocks: AsyncGenerator[bytes], format: LineFormat
     ) -> tuple[int, Sequence[BadRow]]:
         """Insert or correct candles, and leave out up to a hundred rows that are none.
 
         One at a time in a process: each holds a connection and a transaction for as long as its client sends.
 
         Args:
-            lines: Of the upload, as they come.
-            read: Makes a candle of a line.
+            blocks: Of the upload, as they come, from `split_blocks`.
+            format: Of its lines.
 
         Returns:
             How many candles were new or corrected, and what was left out.
 
         Raises:
             ImportRejected: More rows than that are bad; nothing was saved.
+            ValueError: This is no list of candles.
             Overloaded: Another import is running.
         """
         async with self._importing:
             async with self._sessions() as session:
                 symbols = await MarketRepository(session).symbols()
             async with self._sessions.begin() as session:
-                changed, bad_rows, touched = await MarketRepository(session).save_candles(
-                    read_candles(lines, read, symbols), max_bad_rows=MAX_BAD_ROWS
+                changed, bad_rows, touched = await MarketRepository(session).import_candles(
+                    blocks, format, symbols, MAX_BAD_ROWS
                 )
             # After the commit: before it, somebody could put the old values back into the cache.
             await self._aggregates.drop(touched)

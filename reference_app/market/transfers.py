@@ -17,7 +17,8 @@ from reference_app.identity.dependencies import ACCESS_PROBLEMS, CurrentUser, re
 from reference_app.identity.tokens import Principal
 from reference_app.infra.problems import NotAcceptable
 from reference_app.infra.routing import PrefixRouter
-from reference_app.market.candle_lines import CSV_HEADER, read_csv, read_json, split_lines
+from reference_app.market.candle_lines import CSV_HEADER, CSV_LINES, split_blocks
+from reference_app.market.candle_lines import JSON_LINES as LINES_OF_JSON
 from reference_app.market.problems import (
     ImportRejected,
     InstrumentNotFound,
@@ -169,12 +170,10 @@ async def import_candles(request: MarketRequest, user: MarketWriter) -> ImportRe
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {CSV, JSON_LINES}:
         raise UnsupportedMediaType(f"Send {CSV} or {JSON_LINES}.")
-    lines = split_lines(request.stream())
     try:
-        if kind == CSV:
-            lines = await _without_header(lines)
-        read = read_csv if kind == CSV else read_json
-        changed, bad_rows = await request.state["market"].import_candles(lines, read)
+        changed, bad_rows = await request.state["market"].import_candles(
+            split_blocks(request.stream()), CSV_LINES if kind == CSV else LINES_OF_JSON
+        )
     except ValueError as error:
         raise ImportRejected(f"{str(error).capitalize()}.") from None
     except Overloaded as error:
@@ -182,20 +181,3 @@ async def import_candles(request: MarketRequest, user: MarketWriter) -> ImportRe
     return ImportReport(
         changed=changed, bad_rows=[BadRowOut(row=bad.number, reason=bad.reason) for bad in bad_rows]
     )
-
-
-async def _without_header(lines: AsyncGenerator[list[bytes]]) -> AsyncGenerator[list[bytes]]:
-    """Take the header off, or raise a ValueError where there is another line."""
-    first: list[bytes] = []
-    while not first:
-        first = await anext(lines, [b""])
-    if first[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf") != CSV_HEADER.encode():
-        raise ValueError(f"the first line must be {CSV_HEADER}")
-
-    async def rest() -> AsyncGenerator[list[bytes]]:
-        async with aclosing(lines):
-            yield first[1:]
-            async for batch in lines:
-                yield batch
-
-    return rest()
