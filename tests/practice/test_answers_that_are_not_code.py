@@ -1,5 +1,7 @@
 """Lines, schedules, choices and reasons are read, never run, and a mistake in them gets a sentence."""
 
+import html
+
 import pytest
 from deskbook.practice.answers import AnswerError, is_unchanged, read_fields
 from deskbook.practice.exercise import load
@@ -98,6 +100,18 @@ def test_text_and_html_say_the_same(worker):
     ):
         assert words in " ".join(str(page).split())
         assert words in page._repr_html_()
+
+
+def test_the_picture_of_a_failure_is_an_image_with_its_sentence(worker):
+    """GitHub, and a notebook that is not trusted, take `<svg>` out of a page."""
+    exercise = load("41_lost_update")
+    page = feedback(submit(exercise, exercise.stub, worker, even_if_unchanged=True))
+    shown = page._repr_html_()
+    assert "<svg" not in shown
+    assert shown.count('<img src="data:image/svg+xml;base64,') == 1
+    assert 'alt="Interleaving of 2 requests' in shown
+    for step in str(page).partition("top to bottom:\n")[2].splitlines()[:8]:
+        assert html.escape(step.strip()) in shown
 
 
 def test_an_answer_cannot_write_html_into_its_feedback(worker):

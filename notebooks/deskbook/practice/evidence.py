@@ -39,7 +39,7 @@ class Evidence:
     def run(self, recorded: Any) -> None:
         """Show one run of the explorer, such as `replay(...)` returns, as a picture."""
         timeline = recorded.timeline()
-        self.pictures.append({"svg": timeline.svg(), "text": timeline.text()})
+        self.pictures.append({"html": timeline.html(), "text": timeline.text()})
 
     def proves(self, report: Any) -> None:
         """Fail the check unless the explorer has tried every interleaving and found nothing.

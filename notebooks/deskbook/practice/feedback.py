@@ -69,7 +69,7 @@ def _wrong(page: Page, verdict: Verdict) -> None:
     _facts(page, verdict)
     _source_lines(page, verdict)
     for picture in verdict.pictures:
-        page.picture(picture["svg"], picture["text"], "The interleaving, from top to bottom")
+        page.picture(picture["html"], picture["text"], "The interleaving, from top to bottom")
 
 
 def _error(page: Page, verdict: Verdict) -> None:

@@ -69,11 +69,10 @@ class Page:
             self._html.append(_folded(label, body) if folded else _labelled(label, body))
         return self
 
-    def picture(self, svg: str, text: str, label: str) -> Page:
-        """Add a picture with its text, which is all that a terminal shows."""
+    def picture(self, body: str, text: str, label: str) -> Page:
+        """Add a picture as HTML that holds the text too, and the text, which is all that a terminal shows."""
         self._text += [f"{label}:", *(f"    {line}".rstrip() for line in text.splitlines())]
-        self._html.append(_labelled(label, svg))
-        self._html.append(_folded("The same as text", f"<pre {_PRE} tabindex='0'>{html.escape(text)}</pre>"))
+        self._html.append(_labelled(label, body))
         return self
 
     def __str__(self) -> str:

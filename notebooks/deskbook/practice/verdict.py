@@ -28,7 +28,7 @@ class Verdict:
         message: What the check or the exception says.
         facts: What was given, what came back, what was expected.
         lines: (number, text) of the learner's lines that an exception went through, or that ran at the end.
-        pictures: Interleavings, each as `svg` and `text`.
+        pictures: Interleavings, each as `html` and `text`.
         output: What the answer printed, cut.
         output_bytes: How much it printed.
         source: The answer.

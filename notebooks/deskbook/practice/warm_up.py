@@ -76,7 +76,7 @@ def _explore() -> None:
     requests = {"A": post("/count"), "B": post("/count")}
     report = explore_sync(make_app, requests, oracle="serializable", max_schedules=50)
     if report.counterexample is not None:
-        report.counterexample.timeline().svg()
+        report.counterexample.timeline().html()
     can_overlap(make_app, requests)
 
 
