@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 
 from reference_app.infra.database import Sessions
@@ -15,6 +15,7 @@ from reference_app.market.exchange_simulator import create_exchange
 from reference_app.market.models import Candle, CandleRecord, Instrument
 from reference_app.market.problems import InstrumentNotFound, NoQuote
 from reference_app.market.quotes import LiveQuote, Quotes, create_quotes, live_quote
+from reference_app.market.read_ahead import read_ahead
 from reference_app.market.repository import (
     CANDLES,
     EXPORT_CSV,
@@ -186,7 +187,7 @@ class MarketService:
         if symbols is None:
             symbols = [row.symbol for row in (await self.instruments(None, MAX_WARM)).items]
         for symbol in symbols[:MAX_WARM]:
-            with contextlib.suppress(NoQuote):
+            with suppress(NoQuote):
                 year = (await self.last_candle(symbol)).date.year
                 for interval in Interval:
                     await self.aggregates(symbol, interval, year)
@@ -265,15 +266,15 @@ class MarketService:
         first, last = 0, MAX_ID
         if symbol is not None:
             first = last = (await self.instrument(symbol)).id
-        key: Key | None = (first, dt.date.min)
-        async with self._exporting:
-            while key is not None:
-                async with self._sessions() as session:
-                    portion, key = await MarketRepository(session).export_portion(
-                        template, (key, (last, dt.date.max)), dates, EXPORT_PORTION
-                    )
-                if portion:
-                    yield portion
+
+        async def read(after: Key) -> tuple[bytes, Key | None]:
+            async with self._sessions() as session:
+                keys = (after, (last, dt.date.max))
+                return await MarketRepository(session).export_portion(template, keys, dates, EXPORT_PORTION)
+
+        async with self._exporting, aclosing(read_ahead(read, (first, dt.date.min))) as portions:
+            async for portion in portions:
+                yield portion
 
 
 def _first_day(interval: Interval, year: int) -> dt.date:
@@ -282,7 +283,7 @@ def _first_day(interval: Interval, year: int) -> dt.date:
     return january + dt.timedelta(days=-january.weekday() % 7) if interval is Interval.WEEKLY else january
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def open_market(sessions: Sessions, settings: Settings) -> AsyncIterator[MarketService]:
     """Give the service to a process besides the web workers, with a client of the exchange of its own."""
     async with (

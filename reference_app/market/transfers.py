@@ -110,7 +110,7 @@ async def export_candles(
     portions = request.state["market"].export_candles(template, symbol, (start, end))
     try:
         if media_type == JSON_LINES:
-            response: Response = await open_stream(_lines(portions), encode=bytes)
+            response: Response = await open_stream(_lines(portions), chunk_bytes=0, encode=bytes)
         else:
             # The first portion decides about the status: what fails before it is an ordinary error.
             response = Export(await anext(portions, b""), portions, media_type)
@@ -123,8 +123,7 @@ async def export_candles(
 async def _lines(portions: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     async with aclosing(portions):
         async for portion in portions:
-            for line in portion.splitlines():
-                yield line
+            yield portion.removesuffix(b"\n")
 
 
 async def _csv(first: bytes, portions: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

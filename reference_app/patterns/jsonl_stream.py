@@ -87,8 +87,9 @@ class JsonLines(StreamingResponse):
     async def _chunks(self) -> AsyncGenerator[bytes]:
         chunk, row = bytearray(), self._first
         while row is not _END:
-            chunk += self._encode(row) + b"\n"
-            self.rows += 1
+            lines = self._encode(row)
+            chunk += lines + b"\n"
+            self.rows += 1 + lines.count(b"\n")
             if len(chunk) >= self._chunk_bytes:
                 self.size_bytes += len(chunk)
                 yield bytes(chunk)
@@ -121,7 +122,7 @@ async def open_stream(
     Args:
         rows: Closed when the response is over.
         chunk_bytes: Lines are collected up to this size; 0 sends each at once.
-        encode: Makes one line of a row, without its end.
+        encode: Makes one line of a row, without its end; or of many rows at once as many lines.
     """
     return JsonLines(rows, await anext(rows, _END), chunk_bytes, encode)
 

@@ -15,7 +15,15 @@ from deskbook.running import RunningApp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_app.market.candle_lines import COLUMNS, CSV_HEADER, CandleIn, read_csv, read_json
+from reference_app.market.candle_lines import (
+    COLUMNS,
+    CSV_HEADER,
+    CandleIn,
+    plain_csv,
+    plain_json,
+    read_csv,
+    read_json,
+)
 from reference_app.patterns.jsonl_stream import BrokenOff, Incomplete, read_rows
 
 URL = "/v1/candles"
@@ -291,6 +299,10 @@ def test_the_quick_way_and_the_model_accept_the_same(values: tuple[str, ...]) ->
             record = None
         assert (record is None) == (model is None), (record, model)
         if model is not None:
+            plain = plain_csv(f"{','.join(values)}\n".encode())
+            assert (
+                plain_json(json.dumps(row).encode() + b"\n") == plain is not None
+            )  # and the quickest way too
             assert record[2:] == (
                 *(model.open, model.high, model.low, model.close),
                 *(model.volume, Decimal(model.adjusted_close)),
