@@ -215,6 +215,22 @@ def test_a_timeline_says_what_its_states_stand_for() -> None:
     assert named.alt == plain.alt
 
 
+def test_a_flame_graph_is_as_high_as_what_is_drawn() -> None:
+    """A box too narrow to be drawn leaves no empty rows above the others."""
+    flat = {("place", "parse"): 9_000.0, ("place", "log"): 1_000.0}
+    deep = flat | {("place", "parse", "read", "decode", "intern"): 1.0}
+    heights = [flame(stacks, "Parsing keeps most.", of="memory").height_px for stacks in (flat, deep)]
+    assert heights[0] == heights[1]
+
+
+def test_bars_of_ratios_begin_at_one() -> None:
+    ratios = {"lists": 40.0, "sessions": 0.1}
+    plain = bars(ratios, "A pool pays for what is slow.", x_label="time")
+    around = bars(ratios, "A pool pays for what is slow.", x_label="time", base=1)
+    assert plain.png != around.png
+    assert plain.alt == around.alt
+
+
 def test_growth_can_be_drawn_on_a_linear_scale() -> None:
     labels = {"x_label": "awaits", "y_label": "orders"}
     linear = growth(ORDERS, "Each await counts.", scale="linear", **labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -30,10 +31,12 @@ def flame(stacks: Mapping[tuple[str, ...], float], finding: str, *, of: str) -> 
     """
     if not stacks or min(stacks.values()) <= 0 or not all(stacks):
         raise ValueError("A flame graph needs at least one stack with a name, and each must be above 0.")
-    depth = max(map(len, stacks))
+    boxes = list(_boxes(stacks, 0.0, 0, sum(stacks.values())))
+    depth = 1 + max(box.level for box in boxes)
     with course_style():
         figure, (axes,) = new_figure(1.6 + 0.42 * depth)
-        _draw(axes, stacks, 0.0, 0, sum(stacks.values()))
+        for box in boxes:
+            _draw(axes, box)
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.05, depth)
         axes.set_yticks([])
@@ -45,8 +48,18 @@ def flame(stacks: Mapping[tuple[str, ...], float], finding: str, *, of: str) -> 
         return Picture(figure, f"Flame graph of {of}; the widest tower: {' > '.join(widest)}. {finding}")
 
 
-def _draw(axes: Axes, stacks: Mapping[tuple[str, ...], float], left: float, level: int, total: float) -> None:
-    """Draw the boxes of one level, the widest first, and what stands on each."""
+@dataclass(frozen=True)
+class _Box:
+    """One function at one place: where it begins and how wide it is, as shares of the whole."""
+
+    name: str
+    left: float
+    width: float
+    level: int
+
+
+def _boxes(stacks: Mapping[tuple[str, ...], float], left: float, level: int, total: float) -> Iterator[_Box]:
+    """Yield the boxes of one level, the widest first, and what stands on each; not the narrowest."""
     calls: dict[str, dict[tuple[str, ...], float]] = {}
     for (name, *rest), size in stacks.items():
         towers = calls.setdefault(name, {})
@@ -54,14 +67,16 @@ def _draw(axes: Axes, stacks: Mapping[tuple[str, ...], float], left: float, leve
     for name, towers in sorted(calls.items(), key=lambda call: (-sum(call[1].values()), call[0])):
         width = sum(towers.values()) / total
         if width >= NARROWEST:
-            _draw_box(axes, name, left, width, level)
-            above = {stack: size for stack, size in towers.items() if stack}
-            _draw(axes, above, left, level + 1, total)
+            yield _Box(name, left, width, level)
+            yield from _boxes(
+                {stack: size for stack, size in towers.items() if stack}, left, level + 1, total
+            )
         left += width
 
 
-def _draw_box(axes: Axes, name: str, left: float, width: float, level: int) -> None:
-    look = RUNS[0] if width >= 0.5 else RUNS[1]
-    axes.add_patch(Rectangle((left, level), width, 0.94, facecolor=look.line, edgecolor="#FFFFFF"))
-    if len(name) <= width * CHARACTERS_IN_THE_WIDTH:
-        axes.text(left + 0.006, level + 0.46, name, va="center", color="#FFFFFF", fontsize=12)
+def _draw(axes: Axes, box: _Box) -> None:
+    look = RUNS[0] if box.width >= 0.5 else RUNS[1]
+    place = (box.left, box.level)
+    axes.add_patch(Rectangle(place, box.width, 0.94, facecolor=look.line, edgecolor="#FFFFFF"))
+    if len(box.name) <= box.width * CHARACTERS_IN_THE_WIDTH:
+        axes.text(box.left + 0.006, box.level + 0.46, box.name, va="center", color="#FFFFFF", fontsize=12)

@@ -52,8 +52,8 @@ def growth(
                 f"{values[-1]:,}", (counts[-1], values[-1]), (7, 0), textcoords="offset points", va="center"
             )
         axes.set_yscale(scale)
+        axes.margins(x=0.12, y=0.05)
         axes.set_ylim(bottom=1 if scale == "log" else 0)
-        axes.margins(x=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.set_major_formatter(thousands)
