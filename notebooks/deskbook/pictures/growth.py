@@ -52,8 +52,8 @@ def growth(
                 f"{values[-1]:,}", (counts[-1], values[-1]), (7, 0), textcoords="offset points", va="center"
             )
         axes.set_yscale(scale)
-        axes.margins(x=0.12, y=0.05)
-        axes.set_ylim(bottom=1 if scale == "log" else 0)
+        axes.margins(x=0.12)
+        axes.set_ylim(*_limits(max(value for points in runs.values() for _, value in points), scale))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.set_major_formatter(thousands)
@@ -67,3 +67,8 @@ def growth(
         return Picture(
             figure, f"{y_label[:1].upper()}{y_label[1:]} by {x_label}: {', '.join(runs)}. {finding}"
         )
+
+
+def _limits(largest: int, scale: str) -> tuple[float, float]:
+    """Return the ends of the y axis: all of the growth from its start, and room for the largest point."""
+    return (1, 1.3 * largest**1.05) if scale == "log" else (0, 1.07 * largest)
