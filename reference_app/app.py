@@ -26,7 +26,7 @@ from reference_app.infra.problems import COMMON_RESPONSES, install_problems
 from reference_app.infra.rate_limits import create_limiter
 from reference_app.infra.redis_client import create_redis
 from reference_app.infra.routing import PrefixRouter
-from reference_app.infra.startup import check_database
+from reference_app.infra.startup import wait_for_database
 from reference_app.market.aggregates import Aggregates
 from reference_app.market.exchange_client import create_exchange_client
 from reference_app.market.exchange_simulator import create_exchange
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
         async with AsyncExitStack() as stack:
             engine = create_engine(settings)
             stack.push_async_callback(engine.dispose)
-            await check_database(engine, settings)
+            await wait_for_database(engine, settings)
             sessions = create_sessions(engine)
             redis = create_redis(settings)
             if redis is not None:

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     database_pool_timeout_s: Seconds = 2.0
     database_pool_recycle_s: Seconds = 1800.0
     database_connect_timeout_s: Seconds = 5.0
+    #: For how long a worker that starts waits for a database that is away; less than a stop may take.
+    database_start_wait_s: float = Field(default=20.0, ge=0, le=600)
     database_command_timeout_s: Seconds = 5.0
     database_lock_timeout_s: Seconds = 2.0
     database_application_name: str = Field(default="reference_app", min_length=1, max_length=63)

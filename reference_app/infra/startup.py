@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,9 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reference_app.infra.revisions import head, revision_of
 from reference_app.settings import Settings, database_url
 
+logger = logging.getLogger(__name__)
+
+#: SQLSTATE of a server that is starting, stopping or full, and of connections it broke.
+AWAY = ("08", "53", "57P")
+LOOK_AGAIN_S = 0.25
+
 
 class StartupError(Exception):
     """The service cannot start; the text says what to do and shows no password."""
+
+
+class DatabaseAway(StartupError):
+    """The database cannot be reached at this moment; later the same start may succeed."""
 
 
 @contextmanager
@@ -31,13 +43,15 @@ def explained(settings: Settings) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise StartupError(
+        raise DatabaseAway(
             f"The database {place} did not answer in time. Check host and port in DATABASE_URL."
         ) from None
     except (OSError, SQLAlchemyError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         reason = reason.split(">: ", 1)[-1]  # SQLAlchemy puts the class of the driver's error in front
-        raise StartupError(
+        state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+        kind = DatabaseAway if isinstance(error, OSError) or state.startswith(AWAY) else StartupError
+        raise kind(
             f"The database {place} cannot be used: {reason}. Check DATABASE_URL and that the server runs."
         ) from None
 
@@ -60,6 +74,33 @@ async def check_database(engine: AsyncEngine, settings: Settings) -> None:
             f"The database {_place(settings)} is at revision {revision or 'none'}, this code needs {head()}. "
             "Run: python -m reference_app.infra.migrate"
         )
+
+
+async def wait_for_database(engine: AsyncEngine, settings: Settings) -> None:
+    """Check the database as `check_database` does, and wait for one that is away.
+
+    A worker that fails to start ends the whole service: uvicorn and gunicorn take it for a fault of the code.
+    Without the wait, one worker that dies while the database restarts would take the others along.
+
+    Args:
+        engine: The engine of the app.
+        settings: `database_start_wait_s` says for how long.
+
+    Raises:
+        StartupError: What waiting does not mend, or the database is still away.
+    """
+    deadline_s = time.monotonic() + settings.database_start_wait_s
+    is_told = False
+    while True:
+        try:
+            return await check_database(engine, settings)
+        except DatabaseAway as away:
+            if time.monotonic() >= deadline_s:
+                raise
+            if not is_told:
+                logger.warning("%s Trying again for %g s.", away, settings.database_start_wait_s)
+            is_told = True
+        await asyncio.sleep(LOOK_AGAIN_S)
 
 
 def _place(settings: Settings) -> str:

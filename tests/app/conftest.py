@@ -1,12 +1,24 @@
-"""What must hold at every moment, by SQL alone: after every load, fault and interleaving."""
+"""What must hold at every moment, by SQL alone; and servers that a test may break."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+import random
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
+from deskbook.running import desk_template
+from deskbook.services import binaries
+from deskbook.services.postgres_server import PostgresServer
+from deskbook.services.valkey_server import ValkeyServer
 
 #: Each finds the rows that break a rule. One statement each, so each sees one moment.
 INVARIANTS = {
@@ -82,3 +94,100 @@ def invariants() -> Invariants:
         assert broken == {}
 
     return hold
+
+
+class OwnServer:
+    """A server of one test file, which the file may kill, freeze and bring back at the same address.
+
+    Args:
+        server: Not launched yet.
+    """
+
+    def __init__(self, server: PostgresServer | ValkeyServer) -> None:
+        self._server = server
+        self._frozen: list[psutil.Process] = []
+        server.launch()
+        server.wait_ready()
+        self.url = server.url
+
+    def kill(self) -> None:
+        """End it without a word to its clients' transactions: PostgreSQL recovers from its log afterwards."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Bring it back, on the same port with the data that it had."""
+        self._server._start()
+        self._server.wait_ready()
+
+    def freeze(self) -> None:
+        """Let it take connections and say nothing, as a machine does whose disk hangs."""
+        assert self._server.process is not None
+        main = psutil.Process(self._server.process.pid)
+        main.suspend()  # first, so that no child comes after the list is made
+        self._frozen = [main, *main.children(recursive=True)]
+        for process in self._frozen[1:]:
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on where it was."""
+        for process in self._frozen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+        self._frozen = []
+
+    def end(self) -> None:
+        """End it for good."""
+        self.thaw()
+        self._server.stop()
+
+
+@contextlib.contextmanager
+def own_server(
+    kind: type[PostgresServer] | type[ValkeyServer], name: str, **settings: str
+) -> Iterator[OwnServer]:
+    with tempfile.TemporaryDirectory() as folder:
+        port = quiet_port()
+        server = OwnServer(kind(binaries.find(name), Path(folder), settings, lambda: port))
+        try:
+            yield server
+        finally:
+            server.end()
+
+
+def quiet_port() -> int:
+    """Return a free port that the system gives nobody while the server is away: below those of clients.
+
+    A client that asks for a port where nobody listens can otherwise be given that very port as its own, and
+    then it talks to itself.
+    """
+    for port in random.sample(range(15_000, 30_000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[OwnServer]:
+    """Give a PostgreSQL with the desk's database in it, which no other file uses."""
+    with own_server(PostgresServer, "postgres") as server:
+        # Built in a thread, as the template is: it runs event loops of its own.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, build(server.url)).result()
+        yield server
+
+
+async def build(url: str) -> None:
+    made = desk_template().build(url)
+    assert made is not None
+    await made
+
+
+@pytest.fixture(scope="module")
+def own_valkey() -> Iterator[OwnServer]:
+    """Give a Valkey that loses nothing when it is killed, and that no other file uses."""
+    with own_server(ValkeyServer, "redis", appendonly="yes", appendfsync="always") as server:
+        yield server

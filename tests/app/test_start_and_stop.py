@@ -125,7 +125,7 @@ async def test_inside_a_process_the_same_is_an_exception_of_one_sentence() -> No
     with closed_port() as port:
         url = f"postgresql://ada:hunter2@127.0.0.1:{port}/desk"
         with pytest.raises(StartupError, match=f"The database 127.0.0.1:{port}/desk cannot be used") as error:
-            async with running_app(database_url=url):
+            async with running_app(database_url=url, database_start_wait_s=0):
                 pass
     assert "hunter2" not in str(error.value)
 
