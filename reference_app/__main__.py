@@ -1,15 +1,18 @@
-"""Start the service: `python -m reference_app [--host 127.0.0.1] [--port 8000]`."""
+"""Start the service: `python -m reference_app [--host 127.0.0.1] [--port 8000] [--workers 1]`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
+import tempfile
 
 import uvicorn
 
 from reference_app.app import create_app
 from reference_app.infra.database import create_engine
+from reference_app.infra.metrics import FOLDER
 from reference_app.infra.startup import StartupError, check_database
 from reference_app.settings import Settings, SettingsError, load_settings, token_secret
 
@@ -29,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reference_app", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=_workers, default=1, metavar="1 to 64")
     arguments = parser.parse_args()
     try:
         settings = load_settings()
@@ -37,7 +41,20 @@ def main() -> None:
         sys.exit(f"reference_app: {error}")
     if settings.redis_url is None:
         sys.stderr.write("reference_app: REDIS_URL is not set: workers cache alone, nobody is limited.\n")
-    uvicorn.run(create_app(settings), host=arguments.host, port=arguments.port, timeout_graceful_shutdown=10)
+    options = {"host": arguments.host, "port": arguments.port, "timeout_graceful_shutdown": 10}
+    if arguments.workers == 1:
+        uvicorn.run(create_app(settings), **options)
+        return
+    with tempfile.TemporaryDirectory(prefix="desk-metrics-") as folder:
+        # Each worker reads it when it imports the client library (infra/metrics.py).
+        os.environ.setdefault(FOLDER, folder)
+        uvicorn.run("reference_app.app:create_app", factory=True, workers=arguments.workers, **options)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError("expected a number of processes, 1 to 64")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,27 @@
 """Metrics for Prometheus: rate, errors and duration of each route, and the lag of the event loop.
 
-One registry an app and none that is global: two apps in one process do not mix. With several workers set
-PROMETHEUS_MULTIPROC_DIR to an empty folder before the start: the client library then keeps its numbers in
-files there, and any worker answers for all of them.
+One registry an app and none that is global: two apps in one process do not mix. With several workers the
+client library keeps its numbers in files, and any worker answers for all of them, those that ended included:
+a counter never goes back. `python -m reference_app --workers 2` does so by itself; with other servers set
+PROMETHEUS_MULTIPROC_DIR to an empty folder before the start.
 """
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import time
+from pathlib import Path
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+logger = logging.getLogger(__name__)
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LAGS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
@@ -47,6 +54,8 @@ class Metrics:
             registry=self.registry,
             buckets=LAGS_S,
         )
+        if multiprocessing.parent_process() is not None and not os.environ.get(FOLDER):
+            logger.warning("/metrics tells of one worker alone: set %s to an empty folder.", FOLDER)
         # Finding a child by its labels costs more than the observation.
         self._children: dict[tuple[str, str, int], Histogram] = {}
 
@@ -93,12 +102,23 @@ class Metrics:
         @router.get("/metrics", include_in_schema=False)
         async def metrics() -> Response:
             registry = self.registry
-            if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            if folder := os.environ.get(FOLDER):
+                _forget_the_dead(Path(folder))
                 registry = CollectorRegistry()
                 MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
         return router
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Take the gauges of workers that are gone out of the sum: a killed one never counts down."""
+    for path in folder.glob("gauge_live*.db"):
+        pid = int(path.stem.rsplit("_", 1)[1])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)  # another worker may answer a scrape at the same moment
 
 
 def _route(scope: Scope) -> str:

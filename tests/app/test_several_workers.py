@@ -1,0 +1,209 @@
+"""`python -m reference_app --workers 2`: metrics of all, one sentence for what is wrong, a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import httpx
+import psutil
+import pytest
+import uvicorn
+from deskbook.running import TOKEN_SECRET, desk_template
+from deskbook.services import fresh_database, fresh_redis
+
+import reference_app.__main__ as command
+
+TIMEOUT_S = 60
+BODY = b'{"name": "Ada"}'
+COUNT = 'http_request_duration_seconds_count{method="GET",route="/v1/instruments/{symbol}",status="200"}'
+
+
+@dataclass
+class Service:
+    """A supervisor and its two workers."""
+
+    process: asyncio.subprocess.Process
+    url: str
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    async def line(self, pattern: str) -> str:
+        """Read the log up to the first line with the pattern, and return what matched."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(TIMEOUT_S):
+            async for line in self.process.stderr:
+                if found := re.search(pattern, line.decode()):
+                    return found[0]
+        raise AssertionError(f"the server ended and never said {pattern}")
+
+
+class Line:
+    """A connection to one worker, kept open."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, method: str, path: str, body: bytes = b"", part: int | None = None) -> None:
+        """Write a request; a part of the body: as many bytes, and the worker waits for the rest."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: desk\r\n"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self.writer.write(head.encode() + b"\r\n" + body[:part])
+
+    async def reply(self) -> str:
+        async with asyncio.timeout(TIMEOUT_S):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            length = re.search(r"content-length: ([0-9]+)", head, re.IGNORECASE)
+            assert length is not None, head
+            return head + (await self.reader.readexactly(int(length[1]))).decode()
+
+    async def get(self, path: str) -> str:
+        self.send("GET", path)
+        return await self.reply()
+
+    def worker(self, service: Service) -> int:
+        """Return the process that holds the other end."""
+        own = self.writer.get_extra_info("sockname")[1]
+        for worker in service.workers():
+            for connection in worker.net_connections("tcp4"):
+                if connection.raddr and connection.raddr.port == own:
+                    return int(worker.pid)
+        return 0
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Service]:
+    async with AsyncExitStack() as stack:
+        settings = {
+            "DATABASE_URL": await stack.enter_async_context(fresh_database(desk_template())),
+            "REDIS_URL": await stack.enter_async_context(fresh_redis()),
+            "DESK_TOKEN_SECRET": TOKEN_SECRET,
+            "DESK_SHUTDOWN_NOTICE_S": "0",
+            "PYTHONUNBUFFERED": "1",
+        }
+        process = await start(settings)
+        service = Service(process, "")
+        try:
+            service.url = await service.line(r"http://127[0-9.]+:[1-9][0-9]*")
+            for _ in range(2):
+                await service.line("Application startup complete")
+            yield service
+        finally:
+            left = (
+                [process, *psutil.Process(process.pid).children(recursive=True)]
+                if psutil.pid_exists(process.pid)
+                else []
+            )
+            for one in left:
+                one.kill()
+            await process.wait()
+
+
+async def start(settings: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reference_app", "--port", "0", "--workers", "2"),
+        env=os.environ | settings,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def lines_to_both(service: Service, stack: AsyncExitStack) -> tuple[Line, Line]:
+    """Return a connection to each worker."""
+    found: dict[int, Line] = {}
+    port = int(service.url.rsplit(":", 1)[1])
+    async with asyncio.timeout(TIMEOUT_S):
+        while len(found) < 2:
+            line = Line(*await asyncio.open_connection("127.0.0.1", port))
+            stack.callback(line.writer.close)
+            await line.get("/health/live")  # so it is accepted
+            found.setdefault(line.worker(service), line)
+    assert set(found) == {worker.pid for worker in service.workers()}
+    one, other = found.values()
+    return one, other
+
+
+async def test_any_worker_tells_the_metrics_of_all_and_forgets_what_a_killed_one_was_at(
+    service: Service,
+) -> None:
+    async with AsyncExitStack() as stack:
+        one, other = await lines_to_both(service, stack)
+        for _ in range(3):
+            await one.get("/v1/instruments/IBM")
+        for _ in range(5):
+            await other.get("/v1/instruments/IBM")
+        for line in (other, one):  # a request is counted after its reply, so who was asked last says it first
+            assert f"{COUNT} 8.0" in await line.get("/metrics")
+        other.send("POST", "/v1/accounts", BODY, part=5)
+        await until_running(one, 2)
+        dying = psutil.Process(other.worker(service))
+        dying.kill()
+        await asyncio.to_thread(dying.wait, TIMEOUT_S)
+        text = await one.get("/metrics")
+        assert "http_requests_running 1.0" in text  # this one
+        assert f"{COUNT} 8.0" in text  # what the dead one has counted stays
+
+
+async def until_running(line: Line, count: int) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while f"http_requests_running {count}.0" not in await line.get("/metrics"):
+            pass  # each asks anew: the other worker reads its connection when it comes to it
+
+
+async def test_a_request_under_way_at_each_worker_is_finished(service: Service) -> None:
+    async with AsyncExitStack() as stack:
+        lines = await lines_to_both(service, stack)
+        for line in lines:
+            line.send("POST", "/v1/accounts", BODY, part=5)
+        async with httpx.AsyncClient(base_url=service.url, timeout=TIMEOUT_S) as client:
+            async with asyncio.timeout(TIMEOUT_S):
+                while "http_requests_running 3.0" not in (await client.get("/metrics")).text:
+                    pass
+        service.process.send_signal(signal.SIGTERM)
+        for _ in lines:
+            await service.line("Shutting down")
+        for line in lines:
+            line.writer.write(BODY[5:])
+        for line in lines:
+            reply = await line.reply()
+            assert reply.startswith("HTTP/1.1 401"), reply  # no token: answered in full, and by the app
+        assert service.process.stderr is not None
+        async with asyncio.timeout(TIMEOUT_S):
+            log = (await service.process.stderr.read()).decode()
+            await service.process.wait()
+    assert log.count("Application shutdown complete") == 2
+    assert "Traceback" not in log
+
+
+async def test_what_is_wrong_is_one_sentence_and_no_worker_is_started() -> None:
+    wrong = {"DATABASE_URL": "postgresql://ada:hunter2@h/d", "DESK_RATE_LIMIT": "none"}
+    process = await start(wrong | {"DESK_TOKEN_SECRET": TOKEN_SECRET})
+    async with asyncio.timeout(TIMEOUT_S):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    (line,) = said.decode().splitlines()
+    assert line.startswith("reference_app: DESK_RATE_LIMIT is not valid")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("count", ["0", "65", "many", "-1"])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(
+    count: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(uvicorn, "run", lambda *_, **__: started.append(1))
+    monkeypatch.setattr(sys, "argv", ["reference_app", f"--workers={count}"])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    assert end.value.code == 2
+    assert "expected a number of processes, 1 to 64" in capsys.readouterr().err
+    assert not started
