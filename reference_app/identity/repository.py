@@ -34,6 +34,13 @@ class UserRepository:
         """Return the user with this name."""
         return await self._session.scalar(select(User).where(User.name == name))
 
+    async def locked(self, name: str) -> User | None:
+        """Return the user with this name, locked until the transaction ends.
+
+        Without the lock, of two commands that change the scopes at once, one would undo the other.
+        """
+        return await self._session.scalar(select(User).where(User.name == name).with_for_update())
+
     async def by_id(self, user_id: uuid.UUID) -> User | None:
         """Return the user with this id."""
         return await self._session.get(User, user_id)

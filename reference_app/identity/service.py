@@ -22,7 +22,7 @@ SCOPES = {
     "watchlists:read": "Read your watchlists.",
     "watchlists:write": "Change your watchlists.",
 }
-#: What only an operator may; `grant` gives it.
+#: What only an operator may; `python -m reference_app.identity grant` gives it.
 OPERATOR_SCOPES = {"market:write": "Import instruments and candles."}
 
 
@@ -91,7 +91,52 @@ class IdentityService:
             raise NotAuthenticated.invalid("The user of this access token does not exist")
         return user
 
-    async def grant(self, name: str, *scopes: str) -> None:
-        """Give a user operator scopes besides the usual ones; they are in tokens from the next sign-in on."""
+
+class UnknownUser(Exception):
+    """There is no user with this name."""
+
+
+class OperatorService:
+    """Says what users may; it is reached from the command line alone: `python -m reference_app.identity`.
+
+    Args:
+        sessions: The session factory.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def scopes(self, name: str) -> list[str]:
+        """Return what the tokens of a user may carry.
+
+        Raises:
+            UnknownUser: There is none with this name.
+        """
+        return await self._change(name)
+
+    async def grant(self, name: str, *scopes: str) -> list[str]:
+        """Add scopes, in tokens from the next sign-in on, and return what the user may now.
+
+        Raises:
+            UnknownUser: There is none with this name.
+        """
+        return await self._change(name, granted=scopes)
+
+    async def revoke(self, name: str, *scopes: str) -> list[str]:
+        """Take scopes away, and return what is left; tokens that were issued keep them until they expire.
+
+        Raises:
+            UnknownUser: There is none with this name.
+        """
+        return await self._change(name, revoked=scopes)
+
+    async def _change(self, name: str, granted: Iterable[str] = (), revoked: Iterable[str] = ()) -> list[str]:
         async with self._sessions.begin() as session:
-            await UserRepository(session).set_scopes(name, sorted({*SCOPES, *scopes}))
+            users = UserRepository(session)
+            user = await users.locked(name)
+            if user is None:
+                raise UnknownUser(name)
+            scopes = sorted({*user.scopes, *granted} - set(revoked))
+            if scopes != user.scopes:
+                await users.set_scopes(name, scopes)
+        return scopes

@@ -247,16 +247,6 @@ async def test_a_token_carries_what_was_asked_for_and_no_more_than_the_user_may(
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
 
 
-async def test_an_operator_is_made_outside_of_http(own_desk: RunningApp) -> None:
-    from reference_app.identity.service import IdentityService
-
-    state = own_desk.state
-    identity = IdentityService(state["sessions"], state["passwords"], state["tokens"])
-    await identity.grant("ada", "market:write")
-    reply = await sign_in(own_desk, "ada", PASSWORD, scope="market:write")
-    assert reply.json()["scope"] == "market:write"
-
-
 def test_a_scope_that_nobody_can_have_is_an_error_of_the_programmer() -> None:
     with pytest.raises(ValueError, match="order:write"):
         requires("order:write")
