@@ -84,12 +84,10 @@ class OrderService:
                 sides = {order.account_id: -held, HELD: held}
                 await post(session, TransactionKind.HOLD, sides, owner_id=owner_id)
             limit_price = getattr(order, "limit_price", None)
-            placed = await OrderRepository(session).add(
+            placed = await OrderRepository(session).place(
                 owner_id, order.account_id, instrument_id, order.symbol, order.side, order.type,
                 limit_price, hold_price, order.quantity,
             )  # fmt: skip
-            await skip_locked_queue.put(session, job_of(placed))
-            await tell(session, "order.placed", placed)
             return render(placed)
 
         return await self.keys.run(str(owner_id), key, sent, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections import Counter
 from typing import Any
@@ -61,6 +62,22 @@ async def test_an_order_is_accepted_and_its_cash_is_held(own_desk: RunningApp, i
     assert (read.json(), read.headers["etag"]) == (body, reply.headers["etag"])
     assert len(await own_desk.sql("SELECT FROM outbox WHERE topic = 'order.placed'")) == 1
     await invariants(own_desk.database_url)
+
+
+async def test_its_job_and_its_event_are_what_the_service_writes_elsewhere(own_desk: RunningApp) -> None:
+    account = await open_account(own_desk)
+    order = await placed(own_desk, account)
+    await amend(own_desk, order, quantity=5)  # which puts a job and tells an event in Python
+    jobs = [row["payload"] for row in await own_desk.sql("SELECT payload FROM jobs ORDER BY id")]
+    id_ = order.json()["id"]
+    assert jobs == [f"{id_} AAPL 1", f"{id_} AAPL 2"]
+    events = await own_desk.sql("SELECT key, topic, payload FROM outbox ORDER BY id")
+    assert [(row["key"], row["topic"]) for row in events] == [
+        (f"order {id_}", "order.placed"),
+        (f"order {id_}", "order.amended"),
+    ]
+    first, second = (json.loads(row["payload"]) for row in events)
+    assert first == second | {"version": 1}
 
 
 async def test_the_same_key_is_the_same_order(own_desk: RunningApp, invariants: Any) -> None:
