@@ -97,7 +97,7 @@ def jupyterlab(
         with (runtime / LOG_NAME).open("wb") as output:
             process = subprocess.Popen(
                 [*_command(work, ip, port), *options],
-                env=_environment(runtime, token),
+                env=_environment(work, runtime, token),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -125,12 +125,15 @@ def _command(work: Path, ip: str, port: int | None) -> list[str]:
     return [sys.executable, "-m", "deskbook.lab.jupyterlab_process", *options]
 
 
-def _environment(runtime: Path, token: str) -> dict[str, str]:
+def _environment(work: Path, runtime: Path, token: str) -> dict[str, str]:
     paths = [str(_CONFIG), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return os.environ | {
         "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths)),
         # Connection files of kernels go away with the lab.
         "JUPYTER_RUNTIME_DIR": str(runtime),
+        # Open tabs come back with this folder. In the home folder, where JupyterLab keeps them for all
+        # projects together, it would open those of another checkout and start their kernels.
+        "JUPYTERLAB_WORKSPACES_DIR": str(work / ".jupyter" / "workspaces"),
         # A kernelspec `python3` in the home folder must not win over this environment's.
         "JUPYTER_PREFER_ENV_PATH": "1",
         # So that `deskbook` answers in a terminal of JupyterLab.
