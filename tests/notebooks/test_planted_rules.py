@@ -227,6 +227,19 @@ def _(notebook: Notebook) -> None:
     notebook["cells"] = [cell for cell in notebook["cells"] if "x" not in cell]
 
 
+@planted("prose-number", "17, 2,000 stands in the text")
+def _(notebook: Notebook) -> None:
+    notebook["cells"][WHY]["source"] += " The desk is asked 17 times, and 2,000 times in RFC 9457."
+
+
+@planted("prose-number", "0.5 stands in the text")
+def _(notebook: Notebook) -> None:
+    """The number of a cell further up is out of sight, and the bytes of a picture are no text."""
+    notebook["cells"][LOAD]["source"] += "\nhalf = 0.5"
+    notebook["cells"][TABLE]["outputs"][0]["data"]["text/html"] = ["<table width='0.5'></table>"]
+    notebook["cells"][FIX]["source"] += " It waits 0.5 seconds."
+
+
 # --- metadata ---
 
 
@@ -407,6 +420,15 @@ def test_an_allowance_with_a_reason_lets_the_cell_break_that_rule(plant: Plant) 
         cell = notebook["cells"][STREAMS]
         cell["source"] += '\nasyncio.create_task(price("AAPL"))'
         cell["metadata"]["deskbook"] = {"allow": {"dropped-task": "shown before it is fixed"}}
+
+    assert lint_notebook(plant(defect)) == []
+
+
+def test_a_number_that_the_reader_sees_may_stand_in_the_text(plant: Plant) -> None:
+    def defect(notebook: Notebook) -> None:
+        notebook["cells"][WHY]["source"] += " MSFT costs 402.00: see lesson 43, RFC 9457 and [1](#break-it)."
+        notebook["cells"][FIX]["source"] += " A missing price is `404` on Python 3.12, and AAPL costs 191.5."
+        notebook["cells"][PROVE]["source"] += " 3 of 4 prices are there."
 
     assert lint_notebook(plant(defect)) == []
 

@@ -34,7 +34,7 @@ BANNED_WORDS = (
 )
 
 _BANNED = re.compile(rf"(?<![\w-])({'|'.join(BANNED_WORDS)})(?![\w-])", re.IGNORECASE)
-_NOT_PROSE = (
+NOT_PROSE = (
     re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL),
     re.compile(r"``.+?``|`[^`\n]+`"),
     re.compile(r"\]\([^)]*\)|<[^>\n]*>|https?://\S+"),
@@ -79,7 +79,7 @@ def banned_word(document: Document) -> Iterator[Problem]:
     """Report banned words in the prose of markdown cells."""
     for cell in document.markdown_cells:
         prose = cell.source
-        for pattern in _NOT_PROSE:
+        for pattern in NOT_PROSE:
             prose = pattern.sub(" ", prose)
         found = dict.fromkeys(match.group(1).lower() for match in _BANNED.finditer(prose))
         if found:
