@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
@@ -30,7 +31,7 @@ from reference_app.market.schemas import (
     Symbol,
     Year,
 )
-from reference_app.market.service import MarketService
+from reference_app.market.service import MAX_INSTRUMENTS, MarketService
 from reference_app.patterns.problem_details import InvalidRequest, documented
 
 router = PrefixRouter(prefix="/instruments", tags=["market"])
@@ -71,10 +72,23 @@ async def list_instruments(
     return read_page(await market.instruments(cursor, limit), InstrumentOut.model_validate, request, response)
 
 
-@router.get("/{symbol}", responses=documented(InstrumentNotFound))
-async def read_instrument(symbol: Symbol, market: Market) -> InstrumentOut:
+@router.get(
+    "/{symbol}", response_model=InstrumentOut, responses=documented(InstrumentNotFound) | NOT_MODIFIED
+)
+async def read_instrument(request: MarketRequest, symbol: Symbol) -> Response:
     """Return one instrument."""
-    return InstrumentOut.model_validate(await market.instrument(symbol))
+    # Straight from the state, as for live quotes below.
+    instrument = await request.state["market"].instrument(symbol)
+    return _instrument_as_sent(instrument.symbol, instrument.name).answer(request)
+
+
+@lru_cache(maxsize=MAX_INSTRUMENTS)
+def _instrument_as_sent(symbol: str, name: str) -> Representation:
+    """Return the JSON with its ETag, made once: making both took a sixth of the time of an answer.
+
+    It cannot be out of date: what it is made of is its key.
+    """
+    return Representation.of(InstrumentOut(symbol=symbol, name=name), cache_control="private, no-cache")
 
 
 @router.get("/{symbol}/candles", responses=documented(InstrumentNotFound, InvalidCursor))
