@@ -24,6 +24,7 @@ from reference_app.accounts.schemas import (
 from reference_app.accounts.service import AccountService
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
+from reference_app.infra.conditional import NOT_MODIFIED, Representation
 from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.state import AppRequest
@@ -130,10 +131,22 @@ async def list_entries(
     )
 
 
-@router.get("/{account_id}/entries/{entry_id}", responses=documented(AccountNotFound, EntryNotFound))
-async def read_entry(account_id: AccountId, entry_id: EntryId, accounts: Accounts) -> EntryOut:
-    """Return one entry of an account."""
-    return EntryOut.model_validate(await accounts.entry(account_id, entry_id))
+@router.get(
+    "/{account_id}/entries/{entry_id}",
+    response_model=EntryOut,
+    responses=NOT_MODIFIED | documented(AccountNotFound, EntryNotFound),
+)
+async def read_entry(
+    account_id: AccountId, entry_id: EntryId, request: AppRequest, accounts: Accounts
+) -> Response:
+    """Return one entry of an account; an entry never changes."""
+    entry = EntryOut.model_validate(await accounts.entry(account_id, entry_id))
+    # An account itself has no Last-Modified: entries are timed when their transaction begins, and of two
+    # at once the one that began first may be booked last. Its ETag is always right.
+    representation = Representation.of(
+        entry, cache_control="private, max-age=86400, immutable", last_modified=entry.posted_at
+    )
+    return representation.answer(request)
 
 
 def _location(request: AppRequest, account_id: AccountId, entry: EntryOut) -> str:

@@ -21,6 +21,22 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
+#: Seconds after a change in which its time is kept back: the rest of its second, and what clocks differ by.
+SETTLING = dt.timedelta(seconds=2)
+
+
+def settled(changed_at: dt.datetime) -> dt.datetime | None:
+    """Return when something changed, for Last-Modified, or None where that would not be safe to send yet.
+
+    Dates of HTTP have whole seconds. Who was given the time of a change in the second in which it happened
+    would be told 304 after another change in that same second (RFC 9110 section 8.8.2.2).
+
+    Args:
+        changed_at: With a time zone.
+    """
+    return changed_at if dt.datetime.now(dt.UTC) - changed_at > SETTLING else None
+
+
 @dataclass(frozen=True)
 class Representation:
     """JSON that is ready to be sent, with what tells it from other versions; made once, sent often."""

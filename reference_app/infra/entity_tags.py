@@ -50,6 +50,8 @@ def _is_taggable(start: Message) -> bool:
     if start["status"] != 200:
         return False
     headers = dict(start.get("headers", ()))
+    if b"no-store" in headers.get(b"cache-control", b""):
+        return False  # who must not keep it has nothing to ask for again
     return headers.get(b"content-type") == b"application/json" and b"etag" not in headers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastapi import Response
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -42,14 +43,16 @@ def add_checks(health: Health, engine: AsyncEngine, redis: Redis | None) -> None
 
 
 @router.get("/live", response_model_exclude_defaults=True)
-async def live() -> Report:
+async def live(response: Response) -> Report:
     """Say that the process answers; it asks nobody else."""
+    response.headers["Cache-Control"] = "no-store"  # a probe that is answered from a cache proves nothing
     return Report(status="ok")
 
 
 @router.get("/ready", response_model_exclude_defaults=True, responses=documented(ServiceUnavailable))
-async def ready(request: AppRequest) -> Report:
+async def ready(request: AppRequest, response: Response) -> Report:
     """Say whether requests can be served: the database answers in 0.8 s, and the service is not closing."""
+    response.headers["Cache-Control"] = "no-store"
     report = await request.state["health"].ready()
     if report.status == "unavailable":
         raise ServiceUnavailable(f"Failing: {', '.join(sorted(report.failing))}.")

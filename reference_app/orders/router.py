@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response, status
@@ -10,7 +9,7 @@ from fastapi import Depends, Request, Response, status
 from reference_app.accounts.problems import AccountNotFound, InsufficientFunds
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
-from reference_app.infra.conditional import NOT_MODIFIED
+from reference_app.infra.conditional import NOT_MODIFIED, settled
 from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.problems import PreconditionFailed, PreconditionRequired
 from reference_app.infra.routing import PrefixRouter
@@ -171,7 +170,7 @@ async def cancel_order(order_id: OrderId, request: Request, user: Writer, orders
 
 
 def _validators(order: OrderRow) -> Validators:
-    return Validators(etag("order", order.id, order.version), order.updated_at.astimezone(dt.UTC))
+    return Validators(etag("order", order.id, order.version), settled(order.updated_at))
 
 
 def _reply(order: OrderRow) -> Response:

@@ -43,7 +43,8 @@ class WatchlistRepository:
 
     async def change(self, watchlist_id: uuid.UUID, version: int, values: Mapping[str, Any]) -> None:
         """Change a list of a known version; VersionConflict where it is another by now."""
-        changes = {**values, "updated_at": func.now()}
+        # Not now(): that is when the transaction began, which may be before the change that it follows.
+        changes = {**values, "updated_at": func.clock_timestamp()}
         await VERSIONS.update(self._session, key=watchlist_id, expected_version=version, values=changes)
 
     async def delete(self, watchlist_id: uuid.UUID, version: int) -> None:

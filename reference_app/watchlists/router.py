@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Response, status
 
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
-from reference_app.infra.conditional import NOT_MODIFIED
+from reference_app.infra.conditional import NOT_MODIFIED, settled
 from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.problems import PreconditionFailed, PreconditionRequired
 from reference_app.infra.routing import PrefixRouter
@@ -156,7 +156,7 @@ async def delete_watchlist(
 def _validators(found: Watchlist) -> Validators:
     # The whole time and not the version alone: a list that was deleted and put anew begins again at 1.
     updated_at = found.updated_at.astimezone(dt.UTC)
-    return Validators(etag("watchlist", found.id, found.version, updated_at.isoformat()), updated_at)
+    return Validators(etag("watchlist", found.id, found.version, updated_at.isoformat()), settled(updated_at))
 
 
 def _reply(found: Watchlist) -> Response:
