@@ -4,13 +4,7 @@
     python tests/app/bench_app.py rates --rounds 1    one part (rates, latencies, rows, workers, transfers),
                                                       which is printed and not written
 
-Where the time of an answer goes (py-spy on the worker): an answer from the cache spends three quarters of its
-time in uvicorn, Starlette's and FastAPI's routing, which it shares with the bare endpoint, and the rest in
-seven thin layers of middleware. One order read costs a round trip to PostgreSQL, and each round trip (send,
-wait, receive, wake the task) as much as a bare answer. Placing an order takes seven: begin, lock of the key,
-look for its reply, book, order with job and event, store the reply, commit. They stay apart where they are
-the statements of different patterns and nouns; two that lay in one noun were joined. A page of a hundred
-orders spends its time making a hundred rows JSON. Imports: see `reference_app/market/candle_import.py`.
+What the figures are made of stands at the end of BENCHMARKS.md (`measuring/report.py`).
 """
 
 from __future__ import annotations
@@ -79,7 +73,7 @@ def main() -> None:
     minutes = (time.monotonic() - started_s) / 60
     if not arguments.parts:
         introduction = report.INTRODUCTION.format(rounds=arguments.rounds)
-        BENCHMARKS.write_text("\n".join([introduction, *found]), encoding="utf-8")
+        BENCHMARKS.write_text("\n".join([introduction, *found, report.WHERE.lstrip()]), encoding="utf-8")
         print(f"Written to {BENCHMARKS.name} after {minutes:.0f} minutes.")
 
 
