@@ -231,6 +231,13 @@ def test_bars_of_ratios_begin_at_one() -> None:
     assert plain.alt == around.alt
 
 
+def test_what_is_there_once_is_not_counted() -> None:
+    rows = [Row(name, ROWS[0].spans) for name in ("loads", "visitors")]
+    assert timeline(rows, "Nobody waits.").alt == "Timeline of loads, visitors. Nobody waits."
+    alone = histogram({"alone": FAST}, "It is quick.")
+    assert alone.alt == "Latency histogram of 1 run: alone. It is quick."
+
+
 def test_growth_can_be_drawn_on_a_linear_scale() -> None:
     labels = {"x_label": "awaits", "y_label": "orders"}
     linear = growth(ORDERS, "Each await counts.", scale="linear", **labels)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from deskbook.pictures.picture import Picture
 from deskbook.pictures.style import RUNS, course_style, new_figure, set_finding
+
+#: Between values closer together than this, powers of ten are too few marks to read from.
+CLOSE_TOGETHER = 50
 
 
 def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float | None = None) -> Picture:
@@ -45,6 +48,8 @@ def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float
         axes.set_ylim(len(values) - 0.4, -0.6)
         axes.set_xscale("log")
         axes.set_xlim(start, max(longest, begin) * 1.6)
+        if longest / start < CLOSE_TOGETHER:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", length=0)

@@ -70,7 +70,8 @@ def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) 
             "latency in ms, log scale (p50: half of the requests took less, p99: 99 of 100 did)"
         )
         set_finding(figure, finding)
-        return Picture(figure, f"Latency histogram of {len(runs)} runs: {', '.join(runs)}. {finding}")
+        counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        return Picture(figure, f"Latency histogram of {counted}: {', '.join(runs)}. {finding}")
 
 
 def _bins(shortest_ms: float, longest_ms: float) -> NDArray[np.float64]:

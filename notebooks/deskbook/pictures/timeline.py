@@ -91,5 +91,8 @@ def _key(state: str, meaning: str) -> Patch:
 
 
 def _counted(rows: Sequence[Row]) -> str:
-    """Return the labels with neighbours of the same name counted: "1 GET /report, 5 GET /quotes"."""
-    return ", ".join(f"{len(list(group))} {label}" for label, group in groupby(row.label for row in rows))
+    """Return the labels, neighbours of the same name counted: "1 GET /report, 5 GET /quotes"."""
+    groups = [(label, len(list(group))) for label, group in groupby(row.label for row in rows)]
+    if all(number == 1 for _, number in groups):
+        return ", ".join(label for label, _ in groups)
+    return ", ".join(f"{number} {label}" for label, number in groups)

@@ -94,13 +94,25 @@ def _run_pytest() -> None:
         pytest.main([*PYTEST_OPTIONS, f"--rootdir={folder}", str(checks)], plugins=[collector])
 
 
-def import_needs(needs: list[str]) -> None:
-    """Import what the checks of an exercise need beyond the rest: most exercises do without a database."""
-    if "postgres" in needs:
-        import sqlalchemy.dialects.postgresql.asyncpg
-        import sqlalchemy.ext.asyncio
-        import sqlalchemy.orm  # noqa: F401
+def import_needs(needs: list[str]) -> bool:
+    """Import what the checks of an exercise need beyond the rest: most exercises do without a database.
 
-        import deskbook.races.gates  # noqa: F401
+    Returns:
+        Whether there was anything to import.
+    """
+    if "postgres" not in needs or "sqlalchemy" in sys.modules:
+        return False
+    import getpass  # noqa: F401 - asyncpg imports this one and the next when it connects
+    import stringprep  # noqa: F401
 
-        from . import database  # noqa: F401
+    import asyncpg  # noqa: F401
+    import sqlalchemy.dialects.postgresql.asyncpg
+    import sqlalchemy.ext.asyncio
+    import sqlalchemy.orm  # noqa: F401
+
+    import deskbook.races.gates
+    import deskbook.services.supervisor  # noqa: F401
+
+    from . import database  # noqa: F401
+
+    return True

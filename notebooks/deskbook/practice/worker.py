@@ -237,7 +237,8 @@ def serve(owner: socket.socket) -> None:
             if not line:
                 return
             job = json.loads(line)
-            import_needs(job["needs"])
+            if import_needs(job["needs"]):
+                _settle()
             here = Path(tempfile.mkdtemp(dir=folder))
             check = Check(job, here)
             late = check.follow(owner)
