@@ -36,8 +36,11 @@ async def body_of(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 async def send(desk: RunningApp, body: str, kind: str = "text/csv") -> Any:
+    """Send a body in small pieces, which end anywhere in a line, as they do on a network."""
     headers = {**await desk.sign_in("grace", scopes=["market:write"]), "Content-Type": kind}
-    return await desk.client.post(URL, content=body.encode(), headers=headers)
+    raw = body.encode()
+    pieces = body_of(*(raw[start : start + 37] for start in range(0, len(raw), 37)))
+    return await desk.client.post(URL, content=pieces, headers=headers)
 
 
 def with_bad_rows() -> list[str]:
@@ -98,6 +101,13 @@ async def test_good_blocks_are_not_looked_at_row_by_row(
     assert [bad["row"] for bad in reply.json()["bad_rows"]] == [26]
     assert looked_at
     assert len(looked_at) < len(lines), "only the block of the bad row"
+
+
+async def test_an_unknown_instrument_is_reported_where_all_else_is_well(own_desk: RunningApp) -> None:
+    reply = await send(own_desk, "\n".join([CSV_HEADER, line(0), "NONE" + line(1)[2:], line(2)]))
+    report = [(bad["row"], bad["reason"]) for bad in reply.json()["bad_rows"]]
+    assert report == [(2, "symbol: there is no such instrument")]
+    assert reply.json()["changed"] == 2
 
 
 async def test_too_many_bad_rows_over_several_blocks(

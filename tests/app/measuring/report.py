@@ -151,9 +151,9 @@ By a sampling profiler (py-spy) on the worker, and by counting messages to Postg
   processor time or less. They are the statements of different patterns and nouns, each of which can be read
   and tested alone. Joining the two of the key, and the hold with the order, would save two more, at the price
   of one statement that knows the ledger, the orders and the keys.
-- Import: PostgreSQL takes four fifths: reading the text and its constraints a quarter of that, the `INSERT ...
-  ON CONFLICT` with the primary key the rest. A foreign key, checked row by row, took as much again (migration
-  0011). The worker matches a block of lines with one pattern, 2 microseconds a row.
+- Import: PostgreSQL takes four fifths: reading the text and its constraints a quarter of that, the INSERT
+  with ON CONFLICT and the primary key the rest. A foreign key, checked row by row, took as much again
+  (migration 0011). The worker matches a block of lines with one pattern, 2 microseconds a row.
 - Export: PostgreSQL takes three quarters, most of it for turning five `numeric` a row into text; the worker
   passes on what it gets, while the next portion is being read.
 """
