@@ -19,7 +19,7 @@ from measuring.bare import bare_apps
 from measuring.desk import ORDERS, running_desk
 from measuring.growth import by_rows, by_workers
 from measuring.process import machine
-from measuring.rates import latencies, rates
+from measuring.rates import disturbances, latencies, rates
 from measuring.transfers import transfers
 
 BENCHMARKS = Path(__file__).parents[2] / "BENCHMARKS.md"
@@ -30,7 +30,7 @@ FEWER = 3
 
 
 async def sections(parts: set[str], rounds: int) -> list[str]:
-    """Measure, and return a section for each part."""
+    """Measure, print a section for each part, and return them."""
     fewer = min(rounds, FEWER)
     found: list[str] = []
 
@@ -57,6 +57,8 @@ async def sections(parts: set[str], rounds: int) -> list[str]:
         async with running_desk() as desk:  # a fresh worker: what it has grown by is of the transfers
             moved = await transfers(desk, rounds)
         add("A million rows in and out", report.transfers_table(moved), report.TRANSFERS)
+    if disturbances:
+        add("Disturbances", "These were no right answers:", "\n".join(f"- {it}" for it in disturbances))
     return found
 
 

@@ -22,8 +22,9 @@ SECONDS = 2.0
 #: Few: the connections of the first workload wait for the warm-up of the last, and uvicorn closes one that is
 #: idle for five seconds.
 WARM_UP = 96
-#: Of a hundred requests, how many may meet a connection that uvicorn closed for that reason.
-RESETS_PERCENT = 1
+#: Answers that were not what was asked for. They end no run of ten minutes; they do not count as answers, and
+#: stand in the report.
+disturbances: list[str] = []
 
 #: What issue "The reference app" asks for: answers a second as a share of a bare FastAPI endpoint's.
 GOALS = {
@@ -68,12 +69,12 @@ async def requests_of(desk: Desk) -> dict[str, Requests]:
 async def run(
     app: ServedApp, requests: Requests, status: int = 200, seconds: float = SECONDS, rate_per_s: float = 0
 ) -> list[LoadResult]:
-    """Send requests for some seconds, all of which must have this status.
+    """Send requests for some seconds; what has not this status is noted in `disturbances`.
 
     Args:
         app: Who is asked.
         requests: Shared by all connections, or one for each.
-        status: That every answer has.
+        status: That every answer shall have.
         seconds: For how long.
         rate_per_s: Of an open loop; 0: each connection asks again when it has its answer.
     """
@@ -95,17 +96,17 @@ async def run(
     ]
     results = await load_together(*workloads)
     for result in results:
-        if set(result.statuses) - {status} or set(result.errors) - {"reset"}:
-            raise SystemExit(f"expected {status} and nothing else: {result!r}")
-    resets = sum(result.errors.get("reset", 0) for result in results)
-    if resets * 100 > sum(result.requests for result in results) * RESETS_PERCENT:
-        raise SystemExit(f"{resets} connections were reset: {results!r}")
+        wrong = {kind: count for kind, count in result.statuses.items() if kind != status}
+        if wrong or result.errors:
+            disturbances.append(f"{result.name}: {wrong | result.errors} among {status}")
+            print(disturbances[-1], flush=True)
     return results
 
 
-def per_s(results: list[LoadResult]) -> float:
-    """Return the answers a second of all together."""
-    return sum(result.requests for result in results) / max(result.duration_s for result in results)
+def per_s(results: list[LoadResult], status: int) -> float:
+    """Return the right answers a second of all together."""
+    answers = sum(result.statuses.get(status, 0) for result in results)
+    return answers / max(result.duration_s for result in results)
 
 
 async def measure(app: ServedApp, requests: Requests, status: int = 200) -> tuple[float, float]:
@@ -113,7 +114,7 @@ async def measure(app: ServedApp, requests: Requests, status: int = 200) -> tupl
     before_s = cpu_s(app.pid)
     results = await run(app, requests, status)
     answers = sum(result.requests for result in results) + WARM_UP
-    return per_s(results), (cpu_s(app.pid) - before_s) / answers * 1e6
+    return per_s(results, status), (cpu_s(app.pid) - before_s) / answers * 1e6
 
 
 async def rates(desk: Desk, bare: Bare, rounds: int) -> dict[str, Rates]:
