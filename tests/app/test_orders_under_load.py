@@ -113,9 +113,9 @@ async def desk(own_postgres: Any, own_valkey: Any) -> AsyncIterator[Desk]:
     }
     matcher, relay = "reference_app.orders.matcher", "reference_app.orders.outbox_relay"
     async with AsyncExitStack() as stack:
-        # Started beside the workers: each takes a second of a processor.
-        processes = stack.enter_context(companions(settings, matcher, matcher, relay, quiet=True))
+        # One after the other: on a busy machine all six at once take longer than a start may.
         app = await stack.enter_async_context(serving_app(workers=2, settings=settings))
+        processes = stack.enter_context(companions(settings, matcher, matcher, relay, quiet=True))
         yield Desk(app, processes, own_postgres, own_valkey, settings["DATABASE_URL"])
 
 
