@@ -98,14 +98,10 @@ async def service() -> AsyncIterator[Service]:
                 await service.line("Application startup complete")
             yield service
         finally:
-            left = (
-                [process, *psutil.Process(process.pid).children(recursive=True)]
-                if psutil.pid_exists(process.pid)
-                else []
-            )
-            for one in left:
-                one.kill()
-            await process.wait()
+            if process.returncode is None:
+                process.terminate()  # and not killed: it has a folder to remove
+                async with asyncio.timeout(TIMEOUT_S):
+                    await process.communicate()
 
 
 async def start(settings: dict[str, str]) -> asyncio.subprocess.Process:
