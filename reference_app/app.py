@@ -95,7 +95,8 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
                 settings=settings,
                 engine=engine,
                 sessions=sessions,
-                serializable=SerializableRetry(sessions),
+                # Twelve tries: a user who opens ten accounts at once meets nine conflicts.
+                serializable=SerializableRetry(sessions, max_tries=12),
                 redis=redis,
                 health=health,
                 limiter=create_limiter(

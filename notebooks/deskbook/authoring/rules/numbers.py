@@ -10,9 +10,6 @@ from ..document import Cell, Document
 from ..lint import Problem, rule
 from .style import NOT_PROSE
 
-#: Lessons whose numbers have not been read against their outputs yet.
-NOT_READ_YET = frozenset({"11_keep_the_event_loop_free"})
-
 _NUMBER = r"\d[\d,_]*(?:\.\d+)?"
 #: Not a part of a name (`aiohttp3`, `p-95`), of a path or of a longer number.
 _IN_PROSE = re.compile(rf"(?<![\w.,/#-]){_NUMBER}(?!\w)")
@@ -38,7 +35,7 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 )
 def prose_number(document: Document) -> Iterator[Problem]:
     """Report numbers of a lesson's prose that neither an output nor the code beside it shows."""
-    if not document.is_lesson or document.path.stem in NOT_READ_YET:
+    if not document.is_lesson:
         return
     for index, cell in enumerate(document.cells):
         if cell.kind != "markdown" or index == 0:  # the opening promises minutes
