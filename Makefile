@@ -3,6 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+# A run starts a hundred processes: without compiled files each of them compiles our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help lab test prove serve bench lint notebooks env clean
 
 # The first Python that is new enough; PYTHON=... chooses another.
@@ -23,7 +25,8 @@ lab: ## Open the lessons in JupyterLab (services included)
 	$(WITH_ENV) exec "$$py" -m deskbook lab $(ARGS)
 
 # A file stays with one worker: a notebook has one kernel, and a folder's servers are made once a worker.
-WORKERS ?= 2
+# Three on two cores: a third of the time a test waits, for a server to start or for a lock.
+WORKERS ?= 3
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: ## Run what CI runs
