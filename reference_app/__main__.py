@@ -41,7 +41,12 @@ def main() -> None:
         sys.exit(f"reference_app: {error}")
     if settings.redis_url is None:
         sys.stderr.write("reference_app: REDIS_URL is not set: workers cache alone, nobody is limited.\n")
-    options = {"host": arguments.host, "port": arguments.port, "timeout_graceful_shutdown": 10}
+    options = {
+        "host": arguments.host,
+        "port": arguments.port,
+        "timeout_keep_alive": settings.keep_alive_s,
+        "timeout_graceful_shutdown": 10,
+    }
     if arguments.workers == 1:
         uvicorn.run(create_app(settings), **options)
         return

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     rate_limit_window_s: int = Field(default=60, ge=1, le=86_400)
     #: Where browsers may call from, separated by commas: https://desk.example,https://admin.desk.example
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: How long an idle connection is kept. Longer than the 60 s of common balancers: one that is closed here
+    #: first meets the balancer's next request on its way, and its client gets a 502.
+    keep_alive_s: int = Field(default=75, ge=1, le=3600)
     #: From SIGTERM to the end of listening; readiness says no at once, and balancers need time to hear it.
     shutdown_notice_s: float = Field(default=3.0, ge=0, le=60)
 
