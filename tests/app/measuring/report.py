@@ -139,18 +139,19 @@ Both on the same database. On two cores the second worker shares them with the l
 WHERE = """
 ## Where the time goes
 
-By a sampling profiler (py-spy) on the worker, and by counting messages to PostgreSQL:
+By a sampling profiler (py-spy) on the worker and by counting messages to PostgreSQL, on a busy machine: these
+are shares, and were not measured in this run. What begins with "about" is an estimate from processor times.
 
 - An instrument or a quote from memory: a third in uvicorn and the event loop, two fifths in FastAPI and
   Starlette (the same for a bare endpoint, but for more routes to look through), a quarter in the seven layers
   of middleware; half of that is the rate limit, which also looks the token up.
 - One order, a page: one round trip to PostgreSQL, straight through the driver. Sending, waking up and
-  receiving take the worker two to three times as long as a bare answer. A page spends more on its JSON.
+  receiving take the worker about two to three times as long as a bare answer. A page spends more on its JSON.
 - Placing an order: seven round trips (begin, lock of the key, look for its reply, hold the cash, order with
-  job and event, store the reply, commit), which are most of it; PostgreSQL takes half of the worker's
-  processor time or less. They are the statements of different patterns and nouns, each of which can be read
-  and tested alone. Joining the two of the key, and the hold with the order, would save two more, at the price
-  of one statement that knows the ledger, the orders and the keys.
+  job and event, store the reply, commit), which are most of it; PostgreSQL takes about half of the worker's
+  processor time. They are the statements of different patterns and nouns, each of which can be read and
+  tested alone. Joining the two of the key, and the hold with the order, would save two more (not tried), at
+  the price of one statement that knows the ledger, the orders and the keys.
 - Import: PostgreSQL takes four fifths: reading the text and its constraints a quarter of that, the INSERT
   with ON CONFLICT and the primary key the rest. A foreign key, checked row by row, took as much again
   (migration 0011). The worker matches a block of lines with one pattern, 2 microseconds a row.
