@@ -3,17 +3,10 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import asyncpg
+from deskbook.practice.blocked import until_done_or_blocked
 from deskbook.races import explore
 from deskbook.races.gates import SQLAlchemyGate
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-
-#: Seconds that a claim may take that does not wait in the server, also on a busy machine.
-PATIENCE_S = 3
-
-#: How many sessions wait for a lock.
-WAITING = """
-SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-"""
 
 
 @asynccontextmanager
@@ -38,14 +31,6 @@ async def fill(queue):
 async def workers_of(queue):
     rows = await queue.own.fetch("SELECT id, worker FROM jobs ORDER BY id")
     return {f"job {id}": worker for id, worker in rows}
-
-
-async def until_done_or_blocked(queue, task):
-    """Wait for a claim, but not once the server says that somebody waits for a lock."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_S
-    while not task.done() and not await queue.own.fetchval(WAITING) and loop.time() < deadline:
-        await asyncio.wait([task], timeout=0.01)
 
 
 async def test_the_oldest_is_taken(answer, evidence, database_url):
@@ -114,7 +99,7 @@ async def test_nobody_waits(answer, evidence, database_url):
     async with queue_on(database_url) as queue, queue.sessions() as ann, queue.sessions() as ben:
         await answer.claim(ann, "ann")
         claiming = asyncio.create_task(answer.claim(ben, "ben"))
-        await until_done_or_blocked(queue, claiming)
+        await until_done_or_blocked(queue.own, claiming)
         is_done = claiming.done()
         evidence.got(f"job {claiming.result()} for Ben" if is_done else "Ben waits until Ann commits")
         await ann.commit()

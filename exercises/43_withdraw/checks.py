@@ -3,18 +3,11 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import asyncpg
+from deskbook.practice.blocked import until_done_or_blocked
 from deskbook.races import explore
 from deskbook.races.gates import SQLAlchemyGate
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-
-#: Seconds that a withdrawal may take that does not wait in the server, also on a busy machine.
-PATIENCE_S = 3
-
-#: How many sessions wait for a lock.
-WAITING = """
-SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-"""
 
 
 @asynccontextmanager
@@ -45,14 +38,6 @@ async def another_program(desk):
     taken = "UPDATE accounts SET balance = balance - 60 WHERE name = 'ann' AND balance >= 60"
     async with desk.engine.begin() as connection:
         return (await connection.execute(text(taken))).rowcount == 1
-
-
-async def until_done_or_blocked(desk, task, blocked):
-    """Wait for a withdrawal, but not once the server says that so many sessions wait for a lock."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_S
-    while not task.done() and await desk.own.fetchval(WAITING) < blocked and loop.time() < deadline:
-        await asyncio.wait([task], timeout=0.01)
 
 
 async def find_a_race(desk, requests):
@@ -127,9 +112,9 @@ async def test_another_account_does_not_wait(answer, evidence, database_url):
     async with desk_on(database_url) as desk, desk.engine.begin() as holder:
         await holder.execute(text("UPDATE accounts SET balance = balance WHERE name = 'ann'"))
         ann = asyncio.create_task(answer.withdraw(desk.sessions, "ann", 60))
-        await until_done_or_blocked(desk, ann, blocked=1)
+        await until_done_or_blocked(desk.own, ann)
         ben = asyncio.create_task(answer.withdraw(desk.sessions, "ben", 60))
-        await until_done_or_blocked(desk, ben, blocked=2)
+        await until_done_or_blocked(desk.own, ben, sessions=2)
         is_done = ben.done()
         evidence.got("Ben is paid" if is_done and ben.result() else "Ben waits")
         await holder.rollback()

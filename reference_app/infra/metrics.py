@@ -117,7 +117,7 @@ def _forget_the_dead(folder: Path) -> None:
         pid = int(path.stem.rsplit("_", 1)[1])
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # no process, or by now that of another user
             path.unlink(missing_ok=True)  # another worker may answer a scrape at the same moment
 
 

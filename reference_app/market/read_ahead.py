@@ -14,8 +14,8 @@ async def read_ahead(
 ) -> AsyncGenerator[bytes]:
     """Yield portions, with at most one in memory besides the one that is being sent.
 
-    Without reading ahead the database waits while we send, and we wait while it reads: exports took half as
-    long again. Without the bound a slow client would have its whole export waiting in our memory.
+    Without reading ahead the database waits while we send, and we wait while it reads. Without the bound a
+    slow client would have its whole export waiting in our memory.
 
     Args:
         read: Returns the portion after a key, and the key to go on from, or None at the end.
@@ -32,6 +32,7 @@ async def read_ahead(
             if key is None:
                 return
     finally:
-        # Waited for: whoever comes next must find the connection back in the pool.
+        # Waited for: whoever comes next must find the connection back in the pool. An error of a portion
+        # that nobody will ask for is nobody's, and not worth a traceback in the log.
         reading.cancel()
-        await asyncio.wait([reading])
+        await asyncio.gather(reading, return_exceptions=True)

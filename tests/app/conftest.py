@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import psutil
 import pytest
-from deskbook.running import desk_template
+from deskbook.running import RunningApp, desk_template
 from deskbook.services import binaries
 from deskbook.services.postgres_server import PostgresServer
 from deskbook.services.valkey_server import ValkeyServer
@@ -191,3 +191,32 @@ def own_valkey() -> Iterator[OwnServer]:
     """Give a Valkey that loses nothing when it is killed, and that no other file uses."""
     with own_server(ValkeyServer, "redis", appendonly="yes", appendfsync="always") as server:
         yield server
+
+
+async def ask(desk: RunningApp, path: str, accept: str, send: Callable[[Any], Awaitable[None]]) -> None:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "scheme": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "root_path": "",
+        "headers": [
+            (b"accept", accept.encode()),
+            (b"authorization", desk.client.headers["authorization"].encode()),
+        ],
+        "state": dict(desk.state),
+    }
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    await desk.app(scope, receive, send)
+
+
+@pytest.fixture
+def ask_the_app() -> Callable[..., Awaitable[None]]:
+    """Ask straight at the app, as the server does: its `send` may be slow, and sees what the app raises."""
+    return ask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -161,8 +162,33 @@ async def test_no_more_than_two_portions_are_read_while_the_client_does_not() ->
     assert [portion async for portion in portions] == [b"%d" % number for number in range(4, 10)]
 
 
+async def test_an_error_of_a_portion_that_nobody_asks_for_is_not_reported() -> None:
+    has_failed = asyncio.Event()
+    reported: list[Any] = []
+
+    async def read(number: int) -> tuple[bytes, int | None]:
+        if number:
+            has_failed.set()
+            raise ConnectionResetError
+        return b"0", 1
+
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    try:
+        portions = read_ahead(read, 0)
+        assert await anext(portions) == b"0"
+        await asyncio.wait_for(has_failed.wait(), 5)
+        await portions.aclose()
+        del portions
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    assert not reported
+
+
 async def test_a_client_that_does_not_read_stops_the_export(
-    own_desk: RunningApp, monkeypatch: pytest.MonkeyPatch
+    own_desk: RunningApp, monkeypatch: pytest.MonkeyPatch, ask_the_app: Any
 ) -> None:
     monkeypatch.setattr("reference_app.market.service.EXPORT_PORTION", 500)  # of 12,154 rows
     market: Any = own_desk.state["market"]
@@ -182,7 +208,7 @@ async def test_a_client_that_does_not_read_stops_the_export(
             stopped.set()
             await go_on.wait()
 
-    export = asyncio.create_task(ask(own_desk, send_slowly))
+    export = asyncio.create_task(ask_the_app(own_desk, URL, "text/csv", send_slowly))
     await asyncio.wait_for(stopped.wait(), 10)
     pool: Any = own_desk.state["engine"].pool
     async with asyncio.timeout(10):
@@ -194,27 +220,3 @@ async def test_a_client_that_does_not_read_stops_the_export(
     await export
     assert sent.count(b"\n") == 12_154 + 1
     assert opened == 25
-
-
-async def ask(desk: RunningApp, send: Any) -> None:
-    """Ask straight at the app, as the server does, whose `send` waits while the client does not read."""
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": URL,
-        "query_string": b"",
-        "scheme": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "root_path": "",
-        "headers": [
-            (b"accept", b"text/csv"),
-            (b"authorization", desk.client.headers["authorization"].encode()),
-        ],
-        "state": dict(desk.state),
-    }
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    await desk.app(scope, receive, send)

@@ -100,7 +100,7 @@ async def test_what_cannot_be_exported(desk: RunningApp) -> None:
 
 
 async def test_an_export_that_breaks_off_cannot_be_taken_for_the_whole(
-    own_desk: RunningApp, monkeypatch: pytest.MonkeyPatch
+    own_desk: RunningApp, monkeypatch: pytest.MonkeyPatch, ask_the_app: Any
 ) -> None:
     monkeypatch.setattr("reference_app.market.service.EXPORT_PORTION", 5000)
     market: Any = own_desk.state["market"]
@@ -117,38 +117,13 @@ async def test_an_export_that_breaks_off_cannot_be_taken_for_the_whole(
     for kind in ("application/jsonl", "text/csv"):
         opened = 0
         sent = bytearray()
+
+        async def keep(message: Any, sent: bytearray = sent) -> None:
+            sent.extend(message.get("body", b""))
+
         with pytest.raises(BrokenOff):
-            await call(own_desk, kind, sent)
+            await ask_the_app(own_desk, URL, kind, keep)
         assert sent
-
-
-async def call(desk: RunningApp, accept: str, sent: bytearray) -> None:
-    """Ask straight at the app, as the server does: what it raises is what makes the server cut."""
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": URL,
-        "query_string": b"",
-        "scheme": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "root_path": "",
-        "headers": [(b"accept", accept.encode())]
-        + [
-            (name.lower(), value)
-            for name, value in desk.client.headers.raw
-            if name.lower() == b"authorization"
-        ],
-        "state": dict(desk.state),
-    }
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        sent.extend(message.get("body", b""))
-
-    await desk.app(scope, receive, send)
 
 
 async def test_a_cut_stream_of_lines_has_no_end_mark(desk: RunningApp) -> None:

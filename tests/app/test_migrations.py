@@ -29,6 +29,8 @@ import reference_app.watchlists.models  # noqa: F401 - fills the metadata
 from reference_app.infra.database import Base
 from reference_app.infra.migrate import LOCKS, config, upgrade, upgrade_async
 from reference_app.infra.revisions import MIGRATIONS, head
+from reference_app.infra.startup import StartupError
+from reference_app.patterns.advisory_lock import AdvisoryLocks
 from reference_app.settings import SettingsError, normalise_database_url
 
 #: What Alembic does not compare: checks, keys and indexes, as PostgreSQL spells them.
@@ -112,6 +114,19 @@ async def test_processes_that_migrate_at_the_same_moment_do_it_once() -> None:
         await holder.close()
         assert [await process.wait() for process in processes] == [0, 0]
         assert await lines(url, "SELECT version_num FROM alembic_version") == [(head(),)]
+
+
+async def test_a_migration_that_waits_too_long_for_another_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "reference_app.infra.migrate.LOCKS", AdvisoryLocks("reference_app.infra.migrate", wait_s=0.05)
+    )
+    async with fresh_database() as url:
+        holder = await asyncpg.connect(url)
+        await holder.execute("SELECT pg_advisory_lock($1)", LOCKS.lock_id("schema"))
+        with pytest.raises(StartupError, match="Another process has been migrating"):
+            await upgrade_async(url)
+        await holder.close()
+        await upgrade_async(url)  # nothing of the first try is left in the way
 
 
 async def test_two_databases_at_once_do_not_get_mixed_up() -> None:

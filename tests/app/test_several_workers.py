@@ -10,6 +10,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import psutil
@@ -19,6 +22,7 @@ from deskbook.running import TOKEN_SECRET, desk_template
 from deskbook.services import fresh_database, fresh_redis
 
 import reference_app.__main__ as command
+from reference_app.infra.metrics import FOLDER, _forget_the_dead
 
 TIMEOUT_S = 60
 BODY = b'{"name": "Ada"}'
@@ -191,6 +195,35 @@ async def test_what_is_wrong_is_one_sentence_and_no_worker_is_started() -> None:
     (line,) = said.decode().splitlines()
     assert line.startswith("reference_app: DESK_RATE_LIMIT is not valid")
     assert "hunter2" not in line
+
+
+def test_what_looks_like_a_worker_but_is_of_another_user_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def kill(pid: int, number: int) -> None:
+        if pid == 17:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    for name in ("gauge_livesum_17.db", "gauge_livesum_18.db", "histogram_17.db"):
+        (tmp_path / name).write_bytes(b"")
+    _forget_the_dead(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"gauge_livesum_18.db", "histogram_17.db"}
+
+
+def test_idle_connections_outlive_those_of_a_balancer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[dict[str, Any]] = []
+    monkeypatch.setenv(FOLDER, str(tmp_path))  # else it would stay set for the tests after this one
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/desk")
+    monkeypatch.setenv("DESK_TOKEN_SECRET", TOKEN_SECRET)
+    monkeypatch.setattr(command, "preflight", AsyncMock())
+    monkeypatch.setattr(uvicorn, "run", lambda *_, **options: started.append(options))
+    for count in ("1", "2"):
+        monkeypatch.setattr(sys, "argv", ["reference_app", f"--workers={count}"])
+        command.main()
+    assert [options["timeout_keep_alive"] for options in started] == [75, 75]
 
 
 @pytest.mark.parametrize("count", ["0", "65", "many", "-1"])

@@ -28,7 +28,8 @@ LANGUAGE_INFO = {
 NOTEBOOK_METADATA = ("deskbook",)
 CELL_METADATA = ("deskbook", "tags", "slideshow", "jupyter", "editable", "deletable")
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+#: What a terminal is told to colour; a reader does not see it.
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _TEXT_TYPES = ("text/", "image/svg+xml")
 
@@ -51,7 +52,7 @@ def normalise_output(output: Any) -> dict[str, Any]:
     if kind == "stream":
         return {"output_type": kind, "name": output["name"], "text": sanitize(output["text"])}
     if kind == "error":
-        tidied = sanitize(without_machine_paths(_COLOURS.sub("", "\n".join(output["traceback"]))))
+        tidied = sanitize(without_machine_paths(COLOURS.sub("", "\n".join(output["traceback"]))))
         return {
             "output_type": kind,
             "ename": output["ename"],

@@ -10,7 +10,10 @@
     progress.py    what the learner has done, in `my-work/.progress.json`
     magics.py      `%%exercise`, `%hint`, `%solution`, `%reset`, `%progress`
     commands.py    `deskbook exercise ...`, the same on files
-    verify.py      the gate: every exercise is tested against right and wrong answers
+    verify.py      the gate: an exercise is tested against right and wrong answers
+    verify_all.py  the gate over many exercises, two at a time
+    database.py    the database of one check
+    blocked.py     for checks: whether somebody waits for a lock in it
 
 All this protects from accidents: an endless loop, a fork, four gigabytes. It is no sandbox. An answer runs
 with the rights of the learner and can do what any program of theirs can do, so never check the answers of

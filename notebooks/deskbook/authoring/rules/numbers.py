@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from ..document import Cell, Document
 from ..lint import Problem, rule
+from ..normalise import COLOURS
 from .style import NOT_PROSE
 
 _NUMBER = r"\d[\d,_]*(?:\.\d+)?"
@@ -24,7 +25,6 @@ _NAMES = re.compile(
 _SOURCES = re.compile(r"^## Further", re.MULTILINE)
 #: What a reader sees of an output; the HTML of a page says the same as its text.
 _READ = ("stdout", "stderr", "error", "text/plain")
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
@@ -67,7 +67,7 @@ def _shown(cells: tuple[Cell, ...], index: int) -> set[Decimal]:
     after = _run(cells[index + 1 :])
     # What a picture is made of has numbers too, and nobody reads them.
     texts = (it for cell in (*cells[:index], *after) for it in cell.texts())
-    shown = [_COLOURS.sub("", text) for kind, text in texts if kind in _READ]
+    shown = [COLOURS.sub("", text) for kind, text in texts if kind in _READ]
     shown += [cell.source for cell in (*_run(cells[:index][::-1]), *after)]
     return {value for text in shown for value in _numbers(text, _ANYWHERE)}
 
