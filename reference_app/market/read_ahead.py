@@ -32,7 +32,7 @@ async def read_ahead(
             if key is None:
                 return
     finally:
-        # Waited for: whoever comes next must find the connection back in the pool. An error of a portion
-        # that nobody will ask for is nobody's, and not worth a traceback in the log.
+        # Waited for: whoever comes next must find the connection back in the pool. And cancelled also if it
+        # has failed: asyncio then logs no traceback of a portion that nobody will ask for.
         reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await asyncio.wait([reading])
