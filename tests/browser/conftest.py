@@ -128,18 +128,32 @@ class LabPage:
         for old in SCREENSHOTS.glob(f"{name}-*.png"):
             old.unlink()
         pane = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer").first
-        number, last = 0, -1.0
+        self.page.wait_for_function(ALL_CELLS_ARE_DRAWN)
         pane.evaluate("pane => { pane.scrollTop = 0 }")
-        while number < 80:
+        for number in range(1, MAX_SCREENFULS):
             self.page.wait_for_timeout(150)  # the scrolled-to cells are drawn on the next frames
-            number += 1
             self.page.screenshot(path=SCREENSHOTS / f"{name}-{number:02}.png")
-            top = pane.evaluate("pane => { pane.scrollTop += pane.clientHeight - 60; return pane.scrollTop }")
-            if top == last:
-                break
-            last = top
-        return number
+            if pane.evaluate(LAST_CELL_IS_SHOWN):
+                return
+            pane.evaluate("pane => { pane.scrollTop += pane.clientHeight - 60 }")
+        raise AssertionError(f"{MAX_SCREENFULS} screenfuls did not reach the end of {name}")
 
 
+MAX_SCREENFULS = 80
+#: JupyterLab draws what is not in view when it has time, and the pane grows meanwhile: cells that are being
+#: drawn lie above each other.
+ALL_CELLS_ARE_DRAWN = """() => {
+    const cells = [...document.querySelectorAll(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")]
+    const tops = cells.map(cell => cell.getBoundingClientRect().top)
+    return cells.length === window.jupyterapp.shell.currentWidget.content.model.cells.length
+        && tops.every((top, number) => number === 0 || top > tops[number - 1])
+}"""
+#: Not whether it can be scrolled further: JupyterLab guesses the heights of cells that it has not drawn yet.
+LAST_CELL_IS_SHOWN = """pane => {
+    const count = window.jupyterapp.shell.currentWidget.content.model.cells.length
+    const cell = pane.querySelector(`.jp-Cell[data-windowed-list-index="${count - 1}"]`)
+    return cell !== null && cell.getBoundingClientRect().height > 0
+        && cell.getBoundingClientRect().bottom <= pane.getBoundingClientRect().bottom + 1
+}"""
 NOTEBOOK = "window.jupyterapp?.shell.currentWidget"
 CODE_CELLS = f"Array.from({NOTEBOOK}.content.model.cells).filter(cell => cell.type === 'code')"
