@@ -6,8 +6,10 @@ closes the pipe or dies, however it dies.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
+import gc
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -94,6 +96,8 @@ class Supervisor(Multiprocess):
 
 def main() -> None:
     """Serve until stdin ends or a signal comes."""
+    # Without it the interpreter looks through every object once more on its way out: 0.13 s of each stop.
+    atexit.register(gc.freeze)
     options = json.loads(sys.argv[1])
     status = _take_over_stdout()
     config = uvicorn.Config(

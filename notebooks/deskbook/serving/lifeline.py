@@ -5,6 +5,8 @@ Whoever started it holds the other end of the pipe, and lets go of it even when 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import runpy
 import signal
@@ -25,6 +27,8 @@ def _end_with_stdin() -> None:
 
 def main() -> None:
     """Watch stdin in a thread and run the module in this one."""
+    # Without it the interpreter looks through every object once more on its way out: 0.1 s of each end.
+    atexit.register(gc.freeze)
     threading.Thread(target=_end_with_stdin, daemon=True, name="end with stdin").start()
     _, module, *arguments = sys.argv
     sys.argv = [module, *arguments]
