@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from fastapi import Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
+from starlette.types import Scope
 
 from reference_app.identity.passwords import Passwords
 from reference_app.identity.problems import NotAllowed, NotAuthenticated
@@ -24,6 +25,8 @@ from reference_app.infra.state import AppState
 
 #: For `responses=documented(*ACCESS_PROBLEMS)` of routes that need a token.
 ACCESS_PROBLEMS = (NotAuthenticated, NotAllowed)
+#: In the scope of a request: who asks, once that is known.
+_PRINCIPAL = "desk.principal"
 
 
 class IdentityState(AppState):
@@ -37,8 +40,32 @@ class IdentityRequest(Request[IdentityState]):
     """As `AppRequest`, with the state of identity."""
 
 
+def principal_of(scope: Scope) -> Principal:
+    """Return who asks; the token is looked up once a request, for the rate limit and for the route.
+
+    Args:
+        scope: Of the request; its state is an `IdentityState`.
+
+    Raises:
+        NotAuthenticated: No token, or one that is not good.
+    """
+    if _PRINCIPAL not in scope:
+        scope[_PRINCIPAL] = scope["state"]["tokens"].verify(_token(scope))
+    principal: Principal = scope[_PRINCIPAL]
+    return principal
+
+
+def _token(scope: Scope) -> str:
+    # The first and no other, whatever it says: a proxy in front may have looked at that one.
+    first = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, token = first.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated.missing()
+    return token.strip()
+
+
 class BearerToken(OAuth2PasswordBearer):
-    """Reads the token of a request, verifies it, and checks the scopes that the route needs."""
+    """Checks that who asks has a good token with the scopes that the route needs."""
 
     async def __call__(self, request: Request, security_scopes: SecurityScopes) -> Principal:  # type: ignore[override]
         """Return who asks.
@@ -47,10 +74,7 @@ class BearerToken(OAuth2PasswordBearer):
             NotAuthenticated: No token, or one that is not good.
             NotAllowed: A scope is missing.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise NotAuthenticated.missing()
-        principal: Principal = request.state["tokens"].verify(token.strip())
+        principal = principal_of(request.scope)
         if not principal.scopes.issuperset(security_scopes.scopes):
             raise NotAllowed.lacks(security_scopes.scopes)
         return principal

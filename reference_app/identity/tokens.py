@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import jwt
 
@@ -33,6 +34,11 @@ class Principal:
     id: uuid.UUID
     scopes: frozenset[str]
     expires_at: float
+
+    @cached_property
+    def name(self) -> str:
+        """The user as a key, for what is counted by caller."""
+        return f"user:{self.id}"
 
 
 class Tokens:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from reference_app.accounts.problems import AccountNotFound
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
+from reference_app.infra.routing import PrefixRouter
 from reference_app.infra.state import AppState
 from reference_app.patterns.problem_details import documented
 from reference_app.portfolio.schemas import AccountId, PortfolioOut
 from reference_app.portfolio.service import PortfolioService
 
-router = APIRouter(prefix="/accounts", tags=["portfolio"], responses=documented(*ACCESS_PROBLEMS))
+router = PrefixRouter(prefix="/accounts", tags=["portfolio"], responses=documented(*ACCESS_PROBLEMS))
 
 
 class PortfolioState(AppState):

@@ -159,6 +159,16 @@ async def test_without_a_token_the_challenge_names_no_error(desk: RunningApp, au
     assert reply.headers["www-authenticate"] == 'Bearer realm="desk"'
 
 
+async def test_of_two_authorization_headers_the_first_counts(desk: RunningApp) -> None:
+    await register(desk, "twice")
+    token = (await sign_in(desk, "twice")).json()["access_token"]
+    basic, bearer = ("Authorization", "Basic YWRhOmh1bnRlcjI="), ("Authorization", f"Bearer {token}")
+    for headers, status in (([basic, bearer], 401), ([bearer, basic], 200)):
+        request = desk.client.build_request("GET", "/v1/users/me", headers=headers)
+        request.headers = httpx.Headers(headers)  # without the client's own token
+        assert (await desk.client.send(request)).status_code == status
+
+
 def forged(**changes: Any) -> str:
     now = int(time.time())
     claims = {"iss": "desk", "aud": "desk", "sub": str(uuid.uuid4()), "exp": now + 60, "scope": "orders:read"}
