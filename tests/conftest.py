@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,15 @@ LONG = (
     "tests/serving/",
     "tests/notebooks/test_notebook_run",
 )
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C also in a suite that a script has started in the background, which ignores it.
+
+    Ignoring is inherited: what a test starts and then ends with Ctrl-C would never end.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
