@@ -80,6 +80,8 @@ WRITES: list[Case] = [
     ("PUT", NOW, {"if-match": "now"}, 400),
     ("PUT", NOW, {"if-match": '"now'}, 400),
     ("PUT", NOW, {"if-match": ","}, 400),
+    ("PUT", NOW, {"if-match": ""}, 400),  # not as if it had not been sent: that would overwrite
+    ("GET", NOW, {"if-none-match": ""}, 400),
     ("PUT", NOW, {"if-none-match": 'w/"now"'}, 400),
 ]
 
