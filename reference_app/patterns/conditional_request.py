@@ -125,10 +125,9 @@ class Preconditions:
     def _tags(self, name: str) -> list[str] | None:
         """Return the entity tags of a header; None: it was not sent. They may contain commas."""
         values = self._headers.getlist(name)
-        value = ",".join(values)
-        if not values or value.strip() == "*":
-            return ["*"] if values else None
-        tags = _TAG.findall(value)
+        if not values or values == ["*"]:
+            return values or None
+        tags = _TAG.findall(value := ",".join(values))
         if not tags or _TAG.sub("", value).strip(" \t,"):
             raise HTTPException(400, f'{name} must be "*" or a list of entity tags in quotes.')
         return tags

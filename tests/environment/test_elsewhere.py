@@ -25,7 +25,8 @@ def candidates(version):
     names = [f"python{version}", "python3"]
     found = [Path(folder) / name for folder in os.get_exec_path() for name in names]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    return [*found, *sorted(pyenv.glob(f"{version}.*/bin/python")), Path(sys._base_executable)]
+    installed = sorted(pyenv.glob(f"{version}.*/bin/python")) if os.access(pyenv, os.X_OK) else []
+    return [*found, *installed, Path(sys._base_executable)]
 
 
 def find_python(version, **as_user):

@@ -31,6 +31,7 @@ class Recorder:
         self.locks = waits.LockTable()
         self._state: dict[str, str] = {}
         self._pending: list[tuple[Step, str]] = []
+        self._failed_at: tuple[int, int] | None = None
 
     def subject(self, app: Any) -> None:
         """Note what the run works on."""
@@ -86,8 +87,11 @@ class Recorder:
         return self._trace_line if frames.is_shown(frame.f_code.co_filename) else None
 
     def _trace_line(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        if event == "line":
+        here = (id(frame), frame.f_lineno)
+        # Python 3.13 reports an await once more when an exception comes out of it.
+        if event == "line" and here != self._failed_at:
             self.line(frame)
+        self._failed_at = here if event == "exception" else None
         return self._trace_line
 
     def line(self, frame: types.FrameType) -> None:
