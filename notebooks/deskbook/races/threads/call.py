@@ -114,7 +114,7 @@ class ControlledCall:
         self._worker.back.release()
         self._worker.go.acquire()
         if self._abandoned:
-            sys.settrace(None)
+            # Tracing is not ended here, inside of the tracer: Python 3.12.1 then crashes now and again.
             raise Abandoned
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float = -1) -> bool:
@@ -139,7 +139,7 @@ class ControlledCall:
 
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         filename = frame.f_code.co_filename
-        if frames.kind_of_frame(frame) != frames.USER or filename.startswith(_FOLDER):
+        if self._abandoned or frames.kind_of_frame(frame) != frames.USER or filename.startswith(_FOLDER):
             return None
         if split_stores(frame.f_code):
             # From Python 3.13 on, opcode events need the frame's own tracer to be set first.
@@ -148,6 +148,8 @@ class ControlledCall:
         return self._trace_line
 
     def _trace_line(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        if self._abandoned:
+            return None
         if event == "line":
             self.label = frames.source_line(frame.f_code, frame.f_lineno)
             self.place = (frame.f_code, frame.f_lineno)
