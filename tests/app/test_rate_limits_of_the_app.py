@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from reference_app.identity.tokens import Tokens
 from reference_app.infra.rate_limits import LEASE_S, LeasedLimiter
 from reference_app.patterns.rate_limit import RateLimiter
 
@@ -118,3 +119,13 @@ async def test_without_redis_nobody_is_limited() -> None:
             reply = await desk.client.get("/v1/instruments/AAPL")
             assert reply.status_code == 200
             assert "ratelimit" not in reply.headers
+
+
+async def test_the_limit_and_the_route_look_a_token_up_once_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    verify, asked = Tokens.verify, []
+    monkeypatch.setattr(Tokens, "verify", lambda self, token: asked.append(token) or verify(self, token))
+    async with running_app() as desk:
+        asked.clear()
+        reply = await desk.client.get("/v1/users/me")
+        assert (reply.status_code, "ratelimit" in reply.headers) == (200, True)
+        assert len(asked) == 1
