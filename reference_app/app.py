@@ -17,6 +17,7 @@ from reference_app.identity.router import router as identity_router
 from reference_app.identity.tokens import Tokens
 from reference_app.infra.database import create_engine, create_sessions
 from reference_app.infra.docs import install_docs
+from reference_app.infra.garbage_collection import startup_objects_frozen
 from reference_app.infra.health import add_checks, create_health
 from reference_app.infra.health import router as health_router
 from reference_app.infra.metrics import Metrics
@@ -88,6 +89,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
             await market.warm()
             add_checks(health, engine, redis)
             await stack.enter_async_context(LoopLag(observe=metrics.loop_lag.observe))
+            stack.enter_context(startup_objects_frozen())
             # Last, so first at the end: readiness says no, requests under way finish, then the pools close.
             await stack.enter_async_context(drain)
             yield DeskState(
@@ -126,7 +128,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
     # Side by side and not nested in a router /v1: FastAPI looks through a router once more for each level.
     # What is asked most stands first.
     limit = settings.max_body_size_bytes
-    app.include_router(market_router_v2, prefix="/v2", max_body_size=limit, responses=COMMON_RESPONSES)
+    app.include_router(market_router_v2, max_body_size=limit, responses=COMMON_RESPONSES)
     for router in (
         market_router,
         orders_router,

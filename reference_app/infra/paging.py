@@ -13,7 +13,6 @@ from reference_app.patterns.problem_details import Problem
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-Model = TypeVar("Model", bound=BaseModel)
 
 MAX_PAGE_SIZE = 1000
 
@@ -43,13 +42,13 @@ class Page(BaseModel, Generic[Item]):
 
 
 def read_page(
-    found: keyset_page.Page[Row], item: Callable[[Row], Model], request: Request[Any], response: Response
-) -> Page[Model]:
+    found: keyset_page.Page[Row], item: Callable[[Row], Item], request: Request[Any], response: Response
+) -> Page[Item]:
     """Return the body of a page, and add the Link header (RFC 8288).
 
     Args:
         found: What the service read.
-        item: Makes the model of one row.
+        item: Makes of one row what the wire has.
         request: Whose query the links repeat.
         response: Gets the header.
     """

@@ -35,7 +35,7 @@ from reference_app.market.service import MAX_INSTRUMENTS, MarketService
 from reference_app.patterns.problem_details import InvalidRequest, documented
 
 router = PrefixRouter(prefix="/instruments", tags=["market"])
-router_v2 = PrefixRouter(prefix="/instruments", tags=["market"])
+router_v2 = PrefixRouter(prefix="/v2/instruments", tags=["market"])  # whole: /v1 need not be looked up here
 
 #: A quote that is the close of a day long past misleads: /v2 asks the exchange.
 LAST_CLOSE_AS_QUOTE = deprecated_by(

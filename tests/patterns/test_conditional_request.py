@@ -174,7 +174,7 @@ def test_wrong_twins_are_rejected(twin: Any) -> None:
 def test_entity_tags_are_strong_and_tell_their_parts_apart() -> None:
     parts = [("a", 1), ("a", 2), ("a1",), ("a", "1", ""), ("a\n", 1), ("", "a1"), ("1 a",)]
     tags = [etag(*it) for it in parts]
-    assert etag("a", 1) == etag("a", "1") == tags[0]
+    assert etag("a", 1) == etag("a", "1") == etag(b"a", 1) == tags[0]
     assert len(set(tags)) == len(tags)
     for tag in tags:
         assert _TAG.fullmatch(tag)
