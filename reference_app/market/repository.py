@@ -193,4 +193,9 @@ WHERE (c.instrument_id, c.date) > ($1, $2) AND (c.instrument_id, c.date) <= ($3,
 ORDER BY c.instrument_id, c.date
 """
 EXPORT_END = "SELECT c.instrument_id, c.date FROM candles c" + EXPORT_WHERE + "OFFSET $7 LIMIT 1"  # noqa: S608 - constants
-EXPORT_FROM = "FROM candles c JOIN instruments i ON i.id = c.instrument_id" + EXPORT_WHERE
+#: OFFSET 0 keeps the join out of the reading of a portion. Without it, PostgreSQL may read the range once for
+#: each instrument, where its statistics do not know the newest instruments: a third of the rows a second.
+EXPORT_FROM = f"""
+FROM (SELECT * FROM candles c {EXPORT_WHERE} OFFSET 0) c JOIN instruments i ON i.id = c.instrument_id
+ORDER BY c.instrument_id, c.date
+"""  # noqa: S608

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import datetime as dt
 import gzip
 import io
 import json
@@ -147,6 +148,16 @@ async def test_an_import_says_what_it_changed_and_again_changes_nothing(own_desk
     assert (item["high"], item["volume"]) == ("28.1234", 1000)
     corrected = json.dumps(dict(zip(COLUMNS, GOOD.split(","), strict=True)) | {"volume": 2000})
     assert (await send(own_desk, corrected, "application/jsonl")).json() == {"changed": 1, "bad_rows": []}
+
+
+async def test_after_a_large_import_postgresql_knows_the_size_of_the_table(own_desk: RunningApp) -> None:
+    days = [dt.date(1950, 1, 1) + dt.timedelta(days=day) for day in range(10_000)]
+    rows = "".join(f"AAPL,{day},1,2,0.5,1.5,10,1.5\n" for day in days)
+    assert (await send(own_desk, f"{CSV_HEADER}\n{rows}")).json() == {"changed": 10_000, "bad_rows": []}
+    # What the plan of the next export starts from.
+    assert await own_desk.sql("SELECT reltuples::int AS rows FROM pg_class WHERE relname = 'candles'") == [
+        {"rows": 12_154 + 10_000}
+    ]
 
 
 async def test_an_import_is_seen_in_the_aggregates_at_once(own_desk: RunningApp) -> None:

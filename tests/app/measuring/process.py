@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import asyncpg
+import psutil
 from redis.asyncio import Redis
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "pydantic", "SQLAlchemy", "asyncpg", "redis")
@@ -24,6 +25,11 @@ def cpu_s(pid: int) -> float:
         return 0.0
     fields = stat.read_text().rsplit(")", 1)[1].split()  # the name before it may contain anything
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def stolen_s() -> float:
+    """Return the processor time that the host of this virtual machine has kept from it, in seconds."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 
 def resident_mb(pid: int) -> float:

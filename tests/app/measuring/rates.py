@@ -139,13 +139,20 @@ async def rates(desk: Desk, bare: Bare, rounds: int) -> dict[str, Rates]:
     return found
 
 
-async def latencies(desk: Desk, peaks: dict[str, Rates], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return (p50, p99) in seconds of each round, for an open loop at half of the peak rate."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for name, requests in (await requests_of(desk)).items():
-        half = statistics.median(peaks[name].per_s) / 2
-        for _ in range(rounds):
-            results = await run(desk.app, requests, STATUS.get(name, 200), seconds=3, rate_per_s=half)
+async def latencies(
+    desk: Desk, bare: Bare, peaks: dict[str, Rates], rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Return (p50, p99) in seconds of each round, for an open loop at half of the peak rate.
+
+    The bare app stands beside the desk: what is late there too is the machine.
+    """
+    asked = {"bare FastAPI": (bare.fastapi, [{"path": "/quote"}])}
+    asked |= {name: (desk.app, requests) for name, requests in (await requests_of(desk)).items()}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in asked}
+    for _ in range(rounds):
+        for name, (app, requests) in asked.items():
+            half = statistics.median(peaks[name].per_s) / 2
+            results = await run(app, requests, STATUS.get(name, 200), seconds=3, rate_per_s=half)
             late = sorted(one for result in results for one in result.latencies_s)
-            found.setdefault(name, []).append((late[len(late) // 2], late[len(late) * 99 // 100]))
+            found[name].append((late[len(late) // 2], late[len(late) * 99 // 100]))
     return found

@@ -59,8 +59,8 @@ def latencies_table(found: dict[str, list[tuple[float, float]]]) -> str:
         ratios = [p99_s / p50_s for p50_s, p99_s in rounds]
         p50_ms, p99_ms = (statistics.median(values) * 1000 for values in zip(*rounds, strict=True))
         is_met = statistics.median(ratios) < P99_GOAL
-        goal = f"below {P99_GOAL:g}"
-        rows.append([name, f"{p50_ms:.2f}", f"{p99_ms:.2f}", spread(ratios, 1), goal, verdict(is_met)])
+        goal = [f"below {P99_GOAL:g}", verdict(is_met)] if name in GOALS else ["", ""]
+        rows.append([name, f"{p50_ms:.2f}", f"{p99_ms:.2f}", spread(ratios, 1), *goal])
     return table(["", "p50, ms", "p99, ms", "p99 / p50", "goal", ""], rows)
 
 
@@ -128,7 +128,8 @@ the answers a second.
 """
 LATENCIES = """
 An open loop asks at half of the peak rate whatever the answers do; a latency counts from the moment at which
-the request was due.
+the request was due. Meanwhile the host of this virtual machine kept {stolen:.1%} of one processor from it:
+what is late for that reason is late for the bare endpoint too.
 """
 TRANSFERS = """
 The client is a plain socket. Of an import, all rows are new; each is validated.
