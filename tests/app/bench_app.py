@@ -16,7 +16,7 @@ from pathlib import Path
 
 from measuring import report
 from measuring.bare import bare_apps
-from measuring.desk import ORDERS, running_desk
+from measuring.desk import ORDERS, durable_commits, running_desk
 from measuring.growth import by_rows, by_workers
 from measuring.process import machine, stolen_s
 from measuring.rates import disturbances, latencies, rates
@@ -38,7 +38,7 @@ async def sections(parts: set[str], rounds: int) -> list[str]:
         found.append("\n".join([f"## {title}\n", *(text.strip("\n") + "\n" for text in texts)]))
         print(found[-1], flush=True)
 
-    async with running_desk() as desk:
+    async with running_desk() as desk, durable_commits(desk.app.settings["DATABASE_URL"]):
         about = await machine(desk.app.settings["DATABASE_URL"], desk.redis_url)
         add("Machine", report.machine_table(about))
         await desk.add_orders(ORDERS)
@@ -57,7 +57,8 @@ async def sections(parts: set[str], rounds: int) -> list[str]:
             if "workers" in parts:
                 add("More workers", report.workers_table(await by_workers(desk, fewer)), report.WORKERS)
     if "transfers" in parts:
-        async with running_desk() as desk:  # a fresh worker: what it has grown by is of the transfers
+        # A fresh worker: what it has grown by is of the transfers.
+        async with running_desk() as desk, durable_commits(desk.app.settings["DATABASE_URL"]):
             moved = await transfers(desk, rounds)
         add("A million rows in and out", report.transfers_table(moved), report.TRANSFERS)
     if disturbances:

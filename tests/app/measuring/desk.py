@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -88,6 +89,43 @@ class Desk:
 def settings_of(redis_url: str) -> dict[str, str]:
     """Return the settings: with Redis, so that limits are counted; high ones, so that none is met."""
     return {"REDIS_URL": redis_url, "DESK_RATE_LIMIT": "10000000", "DESK_TOKEN_SECRET": TOKEN_SECRET}
+
+
+#: PostgreSQL's own defaults, in place of the laboratory's, whose data need not survive a power cut.
+DURABLE = ("fsync", "full_page_writes", "max_wal_size")
+
+
+@asynccontextmanager
+async def durable_commits(url: str) -> AsyncIterator[None]:
+    """Let the server of this database write each commit to disk, as one in production does, for a block.
+
+    Args:
+        url: Of any database of the server; its user must be a superuser.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        for name in DURABLE:
+            default = await connection.fetchval(
+                "SELECT concat(boot_val, unit) FROM pg_settings WHERE name = $1", name
+            )
+            await connection.execute(f"ALTER SYSTEM SET {name} = '{default}'")
+        await _reload(connection)
+        yield
+    finally:
+        for name in DURABLE:
+            await connection.execute(f"ALTER SYSTEM RESET {name}")
+        await _reload(connection)
+        await connection.close()
+
+
+async def _reload(connection: asyncpg.Connection) -> None:
+    """Let the settings of the file count, in this connection too."""
+    loaded = "SELECT pg_conf_load_time()"
+    before = await connection.fetchval(loaded)
+    await connection.execute("SELECT pg_reload_conf()")
+    async with asyncio.timeout(10):
+        while await connection.fetchval(loaded) == before:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -69,6 +69,7 @@ async def machine(database_url: str, redis_url: str) -> dict[str, str]:
     """Return what a reader must know to compare: the hardware and the versions."""
     connection = await asyncpg.connect(database_url)
     postgres = await connection.fetchval("SHOW server_version")
+    fsync = await connection.fetchval("SHOW fsync")
     await connection.close()
     redis: Redis = Redis.from_url(redis_url)
     info = await redis.info("server")
@@ -80,7 +81,7 @@ async def machine(database_url: str, redis_url: str) -> dict[str, str]:
         "Load when it began": f"{busy} (above 0.5, something else was running)",
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
-        "PostgreSQL": str(postgres),
+        "PostgreSQL": f"{postgres}, fsync {fsync}",
         "Valkey": str(info.get("valkey_version") or info.get("redis_version")),
     }
 

@@ -118,9 +118,10 @@ INTRODUCTION = f"""# Benchmarks
 
 Written by `make bench`; do not edit. One uvicorn worker with its whole middleware stack, {CONNECTIONS}
 connections, a token in every request. Ratios are to a bare FastAPI (Starlette) endpoint that returns one
-quote, measured in the same round; the load generator, PostgreSQL and Valkey run on the same cores. Figures
-are medians of {{rounds}} rounds (of latencies, rows and workers 3 at most), with the smallest and the largest
-in brackets. A goal of the project that was missed stands here as such.
+quote, measured in the same round; the load generator, PostgreSQL and Valkey run on the same cores. PostgreSQL
+writes each commit to the disk before it answers. Figures are medians of {{rounds}} rounds (of latencies, rows
+and workers 3 at most), with the smallest and the largest in brackets. A goal of the project that was missed
+stands here as such.
 """
 RATES = """
 "worker CPU" is the processor time of the server process for one answer: a busy machine changes it less than
