@@ -64,7 +64,9 @@ def clone():
 
 # One worker: two suites side by side with three each make a lesson measure the machine and not its service.
 def make_test(clone, python, **as_user):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "VIRTUAL_ENV"))}
+    # MAKEFLAGS would hand on what `make prove ARGS=...` was given.
+    ours = ("PYTEST_", "VIRTUAL_ENV", "MAKE", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {"HOME": str(clone.parent)} if as_user else {}
     run = subprocess.Popen(
         ["make", "test", "WORKERS=1", f"PYTHON={python}"],

@@ -26,6 +26,7 @@ from deskbook.pictures import (
     histogram,
     timeline,
 )
+from deskbook.pictures.bars import _short
 from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -229,6 +230,13 @@ def test_bars_of_ratios_begin_at_one() -> None:
     around = bars(ratios, "A pool pays for what is slow.", x_label="time", base=1)
     assert plain.png != around.png
     assert plain.alt == around.alt
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0523, "0.052"), (1.0, "1"), (9.96, "10"), (362.0, "360"), (12_345.0, "12,000")]
+)
+def test_a_bar_says_two_digits_and_no_exponent(value: float, shown: str) -> None:
+    assert _short(value) == shown
 
 
 def test_what_is_there_once_is_not_counted() -> None:

@@ -43,7 +43,7 @@ def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float
                 edgecolor=look.edge,
                 hatch=look.hatch,
             )
-            axes.annotate(f" {value:,.2g}", (max(value, begin), place), va="center", fontsize=12)
+            axes.annotate(f" {_short(value)}", (max(value, begin), place), va="center", fontsize=12)
         axes.set_yticks(range(len(values)), list(values))
         axes.set_ylim(len(values) - 0.4, -0.6)
         axes.set_xscale("log")
@@ -57,3 +57,8 @@ def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float
         axes.grid(axis="x")
         set_finding(figure, finding)
         return Picture(figure, f"{x_label[:1].upper()}{x_label[1:]}: {', '.join(values)}. {finding}")
+
+
+def _short(value: float) -> str:
+    """Return two digits that count: 0.052 and 360, where the format alone would say 3.6e+02."""
+    return f"{float(f'{value:.2g}'):,g}"
