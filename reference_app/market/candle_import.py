@@ -65,7 +65,8 @@ async def take_over(driver: asyncpg.Connection) -> tuple[int, list[str]]:
     status = await driver.execute(TAKE_OVER, timeout=SAVE_TIMEOUT_S)  # "INSERT 0 12154"
     changed = int(status.split()[-1])
     if changed >= ANALYZE_FROM_ROWS:
-        await driver.execute("ANALYZE candles")
+        # A VACUUM that is under way must not make a whole import fail: then this look is left out.
+        await driver.execute("ANALYZE (SKIP_LOCKED) candles", timeout=SAVE_TIMEOUT_S)
     symbols = await driver.fetch("SELECT DISTINCT symbol FROM candle_import")
     return changed, [row["symbol"] for row in symbols]
 

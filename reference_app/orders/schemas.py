@@ -64,14 +64,12 @@ class AmendmentIn(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+# No BaseModel: a page of 100 orders is made and written four times as fast (0.33 ms, 1.35 with
+# `model_construct`), and there is nothing to validate. The rows come from our own table, whose constraints say
+# more than a model would.
 @dataclass(slots=True)
 class OrderOut:
-    """An order as it is now.
-
-    No BaseModel: a page of 100 orders is made and written four times as fast (0.33 ms, 1.35 with
-    `model_construct`), and there is nothing to validate. The rows come from our own table, whose constraints
-    say more than a model would.
-    """
+    """An order as it is now."""
 
     id: int
     account_id: uuid.UUID

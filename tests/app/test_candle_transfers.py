@@ -8,9 +8,11 @@ import datetime as dt
 import gzip
 import io
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import pytest
 from deskbook.running import RunningApp
 from hypothesis import given
@@ -25,6 +27,7 @@ from reference_app.market.candle_lines import (
     read_csv,
     read_json,
 )
+from reference_app.market.repository import EXPORT_CSV, EXPORT_FROM
 from reference_app.patterns.jsonl_stream import BrokenOff, Incomplete, read_rows
 
 URL = "/v1/candles"
@@ -150,14 +153,63 @@ async def test_an_import_says_what_it_changed_and_again_changes_nothing(own_desk
     assert (await send(own_desk, corrected, "application/jsonl")).json() == {"changed": 1, "bad_rows": []}
 
 
-async def test_after_a_large_import_postgresql_knows_the_size_of_the_table(own_desk: RunningApp) -> None:
+def ten_thousand_days() -> str:
     days = [dt.date(1950, 1, 1) + dt.timedelta(days=day) for day in range(10_000)]
-    rows = "".join(f"AAPL,{day},1,2,0.5,1.5,10,1.5\n" for day in days)
-    assert (await send(own_desk, f"{CSV_HEADER}\n{rows}")).json() == {"changed": 10_000, "bad_rows": []}
+    return f"{CSV_HEADER}\n" + "".join(f"AAPL,{day},1,2,0.5,1.5,10,1.5\n" for day in days)
+
+
+async def test_after_a_large_import_postgresql_knows_the_size_of_the_table(own_desk: RunningApp) -> None:
+    assert (await send(own_desk, ten_thousand_days())).json() == {"changed": 10_000, "bad_rows": []}
     # What the plan of the next export starts from.
     assert await own_desk.sql("SELECT reltuples::int AS rows FROM pg_class WHERE relname = 'candles'") == [
         {"rows": 12_154 + 10_000}
     ]
+
+
+async def test_a_large_import_does_not_wait_for_a_vacuum(own_desk: RunningApp) -> None:
+    vacuum = await asyncpg.connect(own_desk.database_url)
+    try:
+        async with vacuum.transaction():
+            await vacuum.execute("LOCK TABLE candles IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM does
+            reply = await send(own_desk, ten_thousand_days())
+    finally:
+        await vacuum.close()
+    assert (reply.status_code, reply.json()) == (200, {"changed": 10_000, "bad_rows": []})
+
+
+async def test_an_export_reads_a_portion_once_even_with_nested_loops(own_desk: RunningApp) -> None:
+    dates = dt.date(1900, 1, 1), dt.date(2100, 1, 1)
+    connection = await asyncpg.connect(own_desk.database_url)
+    try:
+        await connection.execute(NEW_INSTRUMENTS)
+        instrument = await connection.fetchval("SELECT id FROM instruments WHERE symbol = 'N150'")
+        keys = (instrument, dates[0], instrument, dates[1])
+        # What PostgreSQL now and again chose by itself, one export in five.
+        await connection.execute("SET enable_mergejoin = off; SET enable_hashjoin = off")
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {EXPORT_CSV} {EXPORT_FROM}"
+        plan = json.loads(await connection.fetchval(explain, *keys, *dates))[0]["Plan"]
+    finally:
+        await connection.close()
+    assert plan["Actual Rows"] == 2_000
+    assert [node["Actual Loops"] for node in scans(plan, "candles")] == [1]
+
+
+#: A hundred with two thousand days each.
+NEW_INSTRUMENTS = """
+INSERT INTO instruments (symbol, name) SELECT 'N' || i, 'New' FROM generate_series(100, 199) i;
+INSERT INTO candles (instrument_id, date, open, high, low, close, volume, adjusted_close)
+SELECT i.id, '2000-01-01'::date + day, 1, 2, 0.5, 1.5, 10, 1.5
+FROM instruments i, generate_series(1, 2000) day WHERE i.name = 'New';
+ANALYZE candles;
+"""
+
+
+def scans(plan: dict[str, Any], table: str) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a plan that read this table."""
+    if plan.get("Relation Name") == table:
+        yield plan
+    for part in plan.get("Plans", ()):
+        yield from scans(part, table)
 
 
 async def test_an_import_is_seen_in_the_aggregates_at_once(own_desk: RunningApp) -> None:
