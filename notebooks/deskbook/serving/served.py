@@ -13,17 +13,31 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
+from deskbook.forking import ForkedProcess, ForkServer
 from deskbook.serving.errors import ServingError
 from deskbook.serving.modules import module_folder
 
 REFERENCE_APP = "reference_app.app:create_app"
 HOST = "127.0.0.1"
+CHILD = "deskbook.serving.child"
+#: What uvicorn imports when it starts to serve.
+PROTOCOLS = (
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "uvicorn.lifespan.on",
+    "anyio._backends._asyncio",
+)
 #: Seconds that a start may take on a busy machine, and that requests under way get at the end.
 START_S = 30.0
 GRACE_S = 3
 LOG_LINES = 12
+
+#: What every server imports; not the reference app and no module of a cell, which may change meanwhile.
+_fork_server = ForkServer(CHILD, "fastapi", "uvicorn.loops.auto", *PROTOCOLS)
+
+ServerProcess = subprocess.Popen[bytes] | ForkedProcess
 
 
 def serving_app(
@@ -68,7 +82,7 @@ class ServedApp:
         self.settings = settings
         self._port = port
         self._record = record
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self._resources = contextlib.AsyncExitStack()
         self._killed = False
         self._last_log = ""
@@ -160,7 +174,7 @@ class ServedApp:
         self.settings.setdefault("DESK_TOKEN_SECRET", TOKEN_SECRET)
         self.settings.setdefault("DESK_SHUTDOWN_NOTICE_S", "0")  # there is no balancer to be warned
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> ServerProcess:
         options = {"workers": self._workers, "loop": self._loop, "port": self._port, "grace_s": GRACE_S}
         folders = [str(module_folder()), os.environ.get("PYTHONPATH", "")]
         environment = {
@@ -170,10 +184,15 @@ class ServedApp:
             "DESKBOOK_SERVED_APP": self._app,
             "DESKBOOK_SERVED_RECORD": "1" if self._record else "",
         }
+        arguments = [json.dumps(options)]
         # Its own session: the interrupt of a cell goes to the kernel's whole process group and would end the
         # server as well. Its stdin is the lifeline: it ends when the other end, held here, is closed.
+        if _fork_server.can_start(environment):
+            return _fork_server.start(
+                f"{CHILD}:main", arguments, environment=environment, log=cast(IO[bytes], self._log)
+            )
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "deskbook.serving.child", json.dumps(options)],
+            [sys.executable, "-P", "-m", CHILD, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -197,7 +216,7 @@ class ServedApp:
         await self._resources.aclose()
 
 
-def _end_process(process: subprocess.Popen[bytes]) -> None:
+def _end_process(process: ServerProcess) -> None:
     """Close the lifeline, wait for the end, and leave nothing of the process group."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
@@ -208,9 +227,11 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: ServerProcess) -> None:
     """Kill what is left: the server, its workers, and processes that the app started."""
-    if hasattr(os, "killpg"):
+    if isinstance(process, ForkedProcess):
+        process.kill_group()
+    elif hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -218,7 +239,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+def _killed_after(process: ServerProcess, seconds: float) -> Iterator[None]:
     """Kill the process unless the block ends in time; a read from its pipe then ends as well."""
     timer = threading.Timer(seconds, _kill_group, [process])
     timer.start()

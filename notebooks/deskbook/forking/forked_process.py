@@ -1,0 +1,118 @@
+"""A process that the fork server has started: what `subprocess.Popen` is for a process of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from typing import IO
+
+#: How long a fork server may take to import everything on a busy machine, in seconds.
+FORK_LIMIT_S = 30.0
+
+
+class ForkServerError(Exception):
+    """The fork server ended or hangs, so the process never began. The message says what to do."""
+
+
+class ForkedProcess:
+    """A process in a session of its own, whose parent is the fork server.
+
+    Attributes:
+        stdin: Its standard input, to write to.
+        stdout: Its standard output, to read from.
+        returncode: How it ended, as `subprocess.Popen` says it; None: it runs, as far as is known.
+    """
+
+    def __init__(self, report: socket.socket, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._report = report
+        self._report.setblocking(False)
+        self._unread = b""
+        self._pid: int | None = None
+        # Without it two threads would read halves of one line: one waits for the end, another kills.
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Number of the process; waits until it has begun.
+
+        Raises:
+            ForkServerError: It never will.
+        """
+        deadline = time.monotonic() + FORK_LIMIT_S
+        while self._pid is None:
+            if self.returncode is not None or not self._follow(deadline - time.monotonic()):
+                raise ForkServerError(
+                    "The fork server ended, or hangs, before it had started a process. Try again; if it "
+                    "stays so, look at memory and disk with `deskbook doctor`."
+                )
+        return self._pid
+
+    def poll(self) -> int | None:
+        """Return how it ended, or None while it runs."""
+        while self.returncode is None and self._follow(0):
+            pass
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return how it ended.
+
+        Args:
+            timeout: Seconds; None: as long as it takes.
+
+        Raises:
+            subprocess.TimeoutExpired: It still runs.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not self._follow(left_s) and left_s == 0 and timeout is not None:
+                raise subprocess.TimeoutExpired("a forked process", timeout)
+        return self.returncode
+
+    def kill_group(self) -> None:
+        """Kill it and what it has started, unless its group is empty."""
+        with contextlib.suppress(ProcessLookupError, PermissionError, ForkServerError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _follow(self, limit_s: float | None) -> bool:
+        """Wait for news and take them in; say whether there were any."""
+        try:
+            readable, _, _ = select.select(
+                [self._report], [], [], None if limit_s is None else max(0.0, limit_s)
+            )
+        except ValueError:  # another thread has read the end and closed it
+            return self.returncode is not None
+        if not readable:
+            return False
+        with self._lock:
+            if self.returncode is None:
+                self._read()
+        return True
+
+    def _read(self) -> None:
+        try:
+            data = self._report.recv(1024)
+        except BlockingIOError:
+            return
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for kind, number in map(bytes.split, lines):
+            if kind == b"pid":
+                self._pid = int(number)
+            else:
+                self.returncode = int(number)
+        if not data:  # the fork server was killed: nobody else can say how its processes end
+            if self._pid is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._pid, signal.SIGKILL)
+            self.returncode = -signal.SIGKILL
+        if self.returncode is not None:
+            self._report.close()
