@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 #: Files that take longest go first, else the last of them runs alone while the other workers have ended.
 LONG = (
+    "tests/environment/test_elsewhere",  # in `make prove` alone: whole suites, one after the other
     "11_keep_the_event_loop_free.ipynb",
     "tests/browser/test_lessons",
     "tests/browser/test_exercises",

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from deskbook.forking import ForkServerError
 from deskbook.serving import ServingError, served, serving_app
 from deskbook.serving.modules import module_folder, write_module
 from deskbook.serving.served import CHILD
@@ -34,6 +35,7 @@ async def app(scope, receive, send):
         await send({"type": "lifespan.shutdown.complete"})
         return
     answer = {"pid": os.getpid(), "currency": os.environ.get("CURRENCY")}
+    answer["seed"] = os.environ.get("PYTHONHASHSEED")
     answer["loop"] = type(asyncio.get_running_loop()).__module__.split(".")[0]
     if scope["path"] == "/block":
         print("blocking", flush=True)
@@ -64,8 +66,25 @@ def _nothing_left() -> Iterator[None]:
     assert not [process for process in left if is_server(process) and not is_fork_server(process)]
 
 
+@pytest.fixture
+def log_of_starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note which servers are forked."""
+    starts: list[str] = []
+    start = served._fork_server.start
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        starts.append("fork")
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(served._fork_server, "start", noted)
+    return starts
+
+
 def is_server(process: psutil.Process) -> bool:
-    return CHILD in " ".join(process.cmdline())
+    try:
+        return CHILD in " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return False
 
 
 def is_fork_server(process: psutil.Process) -> bool:
@@ -130,6 +149,26 @@ async def test_loop_and_settings_reach_the_server(loop: str) -> None:
     async with serving_app("served_test_app:app", loop=loop, settings={"CURRENCY": "EUR"}) as desk:
         answer = await about(desk.url)
     assert (answer["loop"], answer["currency"]) == (loop, "EUR")
+
+
+async def test_a_setting_that_only_a_fresh_interpreter_reads_gets_one(log_of_starts: list[str]) -> None:
+    async with serving_app("served_test_app:app") as desk:
+        forked = await about(desk.url)
+    async with serving_app("served_test_app:app", settings={"PYTHONHASHSEED": "7"}) as desk:
+        fresh = await about(desk.url)
+        assert psutil.Process(desk.pid).ppid() == os.getpid()
+    assert log_of_starts == ["fork"]
+    assert (forked["seed"], fresh["seed"]) == (os.environ.get("PYTHONHASHSEED"), "7")
+
+
+async def test_without_a_fork_server_it_is_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise ForkServerError
+
+    monkeypatch.setattr(served._fork_server, "start", start)
+    async with serving_app("served_test_app:app") as desk:
+        assert (await about(desk.url))["pid"] == desk.pid
+        assert psutil.Process(desk.pid).ppid() == os.getpid()
 
 
 async def test_several_workers_are_all_up_and_all_end() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from deskbook.forking.child import LENGTH_BYTES
-from deskbook.forking.forked_process import ForkedProcess
+from deskbook.forking.forked_process import NOT_BEGUN, ForkedProcess, ForkServerError
 
 
 class ForkServer:
@@ -58,6 +58,9 @@ class ForkServer:
             arguments: What it finds in `sys.argv[1:]`.
             environment: Its environment variables.
             log: Its stderr.
+
+        Raises:
+            ForkServerError: The server ends as soon as it is started.
         """
         wanted = {
             "function": function,
@@ -66,15 +69,20 @@ class ForkServer:
             "folder": str(Path.cwd()),
         }
         order = json.dumps(wanted).encode()
-        with contextlib.ExitStack() as theirs:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             report, their_report = socket.socketpair()
             theirs.enter_context(their_report)
             their_stdin, our_stdin = os.pipe()
             our_stdout, their_stdout = os.pipe()
             theirs.callback(os.close, their_stdin)
             theirs.callback(os.close, their_stdout)
-            process = ForkedProcess(report, os.fdopen(our_stdin, "wb", 0), os.fdopen(our_stdout, "rb"))
+            process = ForkedProcess(
+                ours.enter_context(report),
+                ours.enter_context(os.fdopen(our_stdin, "wb", 0)),
+                ours.enter_context(os.fdopen(our_stdout, "rb")),
+            )
             self._send(order, [their_report.fileno(), their_stdin, their_stdout, log.fileno()])
+            ours.pop_all()
         return process
 
     def close(self) -> None:
@@ -92,7 +100,7 @@ class ForkServer:
                 except OSError:  # it was killed
                     self._end()
                     if last_try:
-                        raise
+                        raise ForkServerError(NOT_BEGUN) from None
                 else:
                     return
 

@@ -14,6 +14,10 @@ from typing import IO
 
 #: How long a fork server may take to import everything on a busy machine, in seconds.
 FORK_LIMIT_S = 30.0
+NOT_BEGUN = (
+    "The fork server ended, or hangs, before it had started a process. Try again; if it stays so, look at "
+    "memory and disk with `deskbook doctor`."
+)
 
 
 class ForkServerError(Exception):
@@ -50,10 +54,7 @@ class ForkedProcess:
         deadline = time.monotonic() + FORK_LIMIT_S
         while self._pid is None:
             if self.returncode is not None or not self._follow(deadline - time.monotonic()):
-                raise ForkServerError(
-                    "The fork server ended, or hangs, before it had started a process. Try again; if it "
-                    "stays so, look at memory and disk with `deskbook doctor`."
-                )
+                raise ForkServerError(NOT_BEGUN)
         return self._pid
 
     def poll(self) -> int | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
-from deskbook.forking import ForkedProcess, ForkServer
+from deskbook.forking import ForkedProcess, ForkServer, ForkServerError
 from deskbook.serving.errors import ServingError
 from deskbook.serving.modules import module_folder
 
@@ -188,9 +188,10 @@ class ServedApp:
         # Its own session: the interrupt of a cell goes to the kernel's whole process group and would end the
         # server as well. Its stdin is the lifeline: it ends when the other end, held here, is closed.
         if _fork_server.can_start(environment):
-            return _fork_server.start(
-                f"{CHILD}:main", arguments, environment=environment, log=cast(IO[bytes], self._log)
-            )
+            log = cast(IO[bytes], self._log)
+            # If uvicorn cannot even be imported, a fresh interpreter says why in the log.
+            with contextlib.suppress(ForkServerError):
+                return _fork_server.start(f"{CHILD}:main", arguments, environment=environment, log=log)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", CHILD, *arguments],
             stdin=subprocess.PIPE,
