@@ -115,13 +115,15 @@ def _woken_by_ends() -> Iterator[int]:
 
 def _report_ends(reports: dict[int, socket.socket]) -> None:
     for pid in list(reports):
-        # Reaped last: whoever sees that the number is free can be sure to find the report.
+        # First the code, then the number is freed, then the end of the report: who sees that the number is
+        # free finds the code, and who has read to the end finds the number free.
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is not None:
             code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-            with reports.pop(pid) as report, contextlib.suppress(OSError):  # nobody may wait any more
-                report.sendall(b"exit %d\n" % code)
-            os.waitpid(pid, 0)
+            with reports.pop(pid) as report:
+                with contextlib.suppress(OSError):  # nobody may wait any more
+                    report.sendall(b"exit %d\n" % code)
+                os.waitpid(pid, 0)
 
 
 def _receive(owner: socket.socket) -> Order | None:

@@ -41,6 +41,7 @@ class ForkedProcess:
         self._report.setblocking(False)
         self._unread = b""
         self._pid: int | None = None
+        self._is_reaped = False
         # Without it two threads would read halves of one line: one waits for the end, another kills.
         self._lock = threading.Lock()
 
@@ -64,7 +65,7 @@ class ForkedProcess:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return how it ended.
+        """Wait until it has ended and its number is free, and return how it ended.
 
         Args:
             timeout: Seconds; None: as long as it takes.
@@ -73,10 +74,11 @@ class ForkedProcess:
             subprocess.TimeoutExpired: It still runs.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.returncode is None:
+        while not self._is_reaped:
             left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._follow(left_s) and left_s == 0 and timeout is not None:
                 raise subprocess.TimeoutExpired("a forked process", timeout)
+        assert self.returncode is not None
         return self.returncode
 
     def kill_group(self) -> None:
@@ -91,11 +93,11 @@ class ForkedProcess:
                 [self._report], [], [], None if limit_s is None else max(0.0, limit_s)
             )
         except ValueError:  # another thread has read the end and closed it
-            return self.returncode is not None
+            return self._is_reaped
         if not readable:
             return False
         with self._lock:
-            if self.returncode is None:
+            if not self._is_reaped:
                 self._read()
         return True
 
@@ -110,10 +112,12 @@ class ForkedProcess:
                 self._pid = int(number)
             else:
                 self.returncode = int(number)
-        if not data:  # the fork server was killed: nobody else can say how its processes end
+        if data:
+            return
+        if self.returncode is None:  # the fork server was killed: nobody else can say how its processes end
             if self._pid is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._pid, signal.SIGKILL)
             self.returncode = -signal.SIGKILL
-        if self.returncode is not None:
-            self._report.close()
+        self._is_reaped = True
+        self._report.close()
