@@ -41,6 +41,19 @@ def serve():
 """
 
 
+ONE_FORK_ALONE = """
+import os
+
+fork, forks = os.fork, []
+
+def one_fork():
+    forks.append(1)
+    if len(forks) > 1:
+        raise OSError(12, "no memory")
+    return fork()
+
+os.fork = one_fork
+"""
 MODULES = ["decimal", "a_module_that_is_not_there"]
 
 
@@ -168,6 +181,28 @@ def test_a_server_that_cannot_start_is_one_sentence(start: Any, monkeypatch: pyt
         with pytest.raises(ForkServerError, match="before it had started a process"):
             _ = start("tell").pid  # it dies before the order is sent, or after
     assert said_by(start("tell"))["warm"]
+
+
+def test_where_no_process_can_be_made_the_log_says_why_and_the_others_go_on(
+    jobs: Path, log: IO[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.joinpath("one_fork_alone.py").write_text(ONE_FORK_ALONE)
+    monkeypatch.setenv("PYTHONPATH", str(jobs))
+    server = ForkServer("one_fork_alone")
+    first, second = (
+        server.start("fork_jobs:serve", [], environment=dict(os.environ), log=log) for _ in range(2)
+    )
+    assert second.wait(20) == 1
+    with pytest.raises(ForkServerError):
+        _ = second.pid
+    log.seek(0)
+    assert log.read() == b"No process could be forked: no memory.\n"
+    assert first.poll() is None
+    for process in (first, second):
+        process.stdin.close()
+        process.stdout.close()
+    assert first.wait(20) == 0
+    server.close()
 
 
 def test_only_what_a_fork_can_follow_is_forked(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,12 @@ class Order:
         for descriptor in self._standard:
             os.close(descriptor)
 
+    def refuse(self, error: OSError) -> None:
+        """Say in its log that there will be no process, and report an end that it never had."""
+        os.write(self._standard[2], f"No process could be forked: {error.strerror}.\n".encode())
+        with self.report, contextlib.suppress(OSError):  # nobody may wait any more
+            self.report.sendall(b"exit 1\n")
+
     def run(self) -> None:
         """Become the process, in a session of its own, and run its function."""
         os.setsid()
@@ -88,13 +94,17 @@ def serve(owner: socket.socket) -> Order | None:
                 order = _receive(owner)
                 if order is None:
                     return None
-                pid = os.fork()
-                if pid == 0:
-                    for report in reports.values():
-                        report.close()
-                    return order
+                try:
+                    pid = os.fork()
+                except OSError as error:  # no memory, or too many processes: the others go on
+                    order.refuse(error)
+                else:
+                    if pid == 0:
+                        for report in reports.values():
+                            report.close()
+                        return order
+                    reports[pid] = order.report
                 order.close()
-                reports[pid] = order.report
 
 
 @contextlib.contextmanager
