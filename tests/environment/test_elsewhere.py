@@ -62,11 +62,15 @@ def clone():
     shutil.rmtree(folder)
 
 
+def environment_of_a_new_shell():
+    """Without what `make prove ARGS=...` was given: make hands it on in MAKEFLAGS, and as a variable too."""
+    ours = ("PYTEST_", "VIRTUAL_ENV", "MAKE", "MFLAGS", "ARGS", "WORKERS", "PYTHON")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
 # One worker: two suites side by side with three each make a lesson measure the machine and not its service.
 def make_test(clone, python, **as_user):
-    # MAKEFLAGS would hand on what `make prove ARGS=...` was given.
-    ours = ("PYTEST_", "VIRTUAL_ENV", "MAKE", "MFLAGS")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environment = environment_of_a_new_shell()
     environment |= {"HOME": str(clone.parent)} if as_user else {}
     run = subprocess.Popen(
         ["make", "test", "WORKERS=1", f"PYTHON={python}"],
@@ -85,6 +89,19 @@ def make_test(clone, python, **as_user):
             os.killpg(run.pid, signal.SIGKILL)
     assert run.returncode == 0, said[-8000:]
     assert " passed" in said
+
+
+def test_a_nested_suite_is_given_nothing_that_this_one_was_given(tmp_path):
+    inner = tmp_path / "inner.mk"
+    inner.write_text("all:\n\t@echo '[$(ARGS)$(WORKERS)]'\n")
+    program = (
+        f"import subprocess, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_elsewhere; "
+        f"subprocess.run(['make', '-f', {str(inner)!r}], env=test_elsewhere.environment_of_a_new_shell())"
+    )
+    tmp_path.joinpath("Makefile").write_text(f'all:\n\t@"{sys.executable}" -c "{program}"\n')
+    outer = ["make", "-s", "ARGS=--junitxml=report.xml", "WORKERS=2"]
+    said = subprocess.run(outer, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
