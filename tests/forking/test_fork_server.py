@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -223,7 +224,7 @@ from deskbook.forking import ForkServer
 server = ForkServer()
 process = server.start("fork_jobs:serve", [], environment={**os.environ, "PYTHONPATH": sys.argv[1]},
                        log=tempfile.TemporaryFile())
-print(process.pid, flush=True)
+print(process.pid, server._process.pid, flush=True)
 if sys.argv[2] == "stay":
     sys.stdin.read()
 """
@@ -231,14 +232,18 @@ if sys.argv[2] == "stay":
 
 @pytest.mark.parametrize("end", ["stay", "leave"])
 def test_nothing_outlives_its_owner(jobs: Path, end: str) -> None:
-    command = [sys.executable, "-W", "error", "-c", OWNER, str(jobs), end]
+    command = [sys.executable, "-c", OWNER, str(jobs), end]
     owner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     with owner:
         assert owner.stdout is not None
-        family = [psutil.Process(int(owner.stdout.readline()))]
-        with_parent = family[0].parent()
-        family += [with_parent] if with_parent else []
+        pids = [int(pid) for pid in owner.stdout.readline().split()]
         if end == "stay":
+            assert all(psutil.pid_exists(pid) for pid in pids)
             owner.kill()
+    assert len(pids) == 2
+    family = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):  # gone already
+            family.append(psutil.Process(pid))
     _, alive = psutil.wait_procs(family, 20)
     assert not alive

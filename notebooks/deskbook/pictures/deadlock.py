@@ -46,13 +46,13 @@ def deadlock(first: Held, second: Held, finding: str) -> Picture:
         axes.set_axis_off()
         bottom = _draw(axes, first, RUNS[0], 0.0)
         lowest = _draw(axes, second, RUNS[1], bottom + 1.9)
-        for x, start, end in (
-            (ROW_PLACES - 4.5, bottom, bottom + 1.75),
-            (ROW_PLACES - 1.5, bottom + 1.75, bottom),
-        ):
-            axes.annotate("", (x, end), (x, start), arrowprops={"arrowstyle": "-|>", "lw": 2.4})
+        last_column = min(ROW_PLACES, first.places, second.places) - 0.5
+        between = (bottom - 0.05, bottom + 1.9)
+        for x, (start, end) in ((last_column - 1, between), (last_column, between[::-1])):
+            arrow = {"arrowstyle": "-|>", "lw": 2.4, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (x, end), (x, start), arrowprops=arrow)
         middle = (0, bottom + 0.85)
-        axes.annotate("each waits for the other, and nobody moves", middle, fontweight="bold")
+        axes.annotate("the two groups wait for each other, and nobody moves", middle, fontweight="bold")
         axes.set_xlim(-0.1, ROW_PLACES + 0.1)
         axes.set_ylim(lowest + 0.1, -1.1)
         set_finding(figure, finding)

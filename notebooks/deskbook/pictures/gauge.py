@@ -63,4 +63,5 @@ def gauge(
 def _draw_stems(axes: Axes, times_s: Sequence[float], values: Sequence[float], look: Look, name: str) -> None:
     axes.vlines(times_s, 0, values, color=look.line, linewidth=2.0)
     marker = "v" if look is RUNS[0] else "o"
-    axes.plot(times_s, values, color=look.line, linestyle="none", marker=marker, markersize=6, label=name)
+    (marks,) = axes.plot(times_s, values, color=look.line, linestyle="none", marker=marker, label=name)
+    marks.set(markersize=6, clip_on=False, zorder=3)  # a value of zero is drawn whole, over the axis

@@ -15,6 +15,8 @@ from deskbook.pictures.picture import Picture
 from deskbook.pictures.style import INK, RUNS, course_style, new_figure, set_finding
 
 BINS_PER_DECADE = 12
+#: Of a label such as "p99: 1700 ms", as a share of the axis.
+LABEL_WIDTH = 0.2
 
 
 class HasLatencies(Protocol):
@@ -60,10 +62,13 @@ def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) 
             axes.set_ylabel("% of requests")
             axes.set_title(name, fontsize=13, fontweight="normal", pad=4)
             axes.grid(axis="x")
-        panels[-1].set_xlim(bins[0], bins[-1])
+        right_ms = max(
+            bins[-1], *(_room_for_label(latencies_s, bins[0]) for latencies_s in latencies.values())
+        )
+        panels[-1].set_xlim(bins[0], right_ms)
         top = 1.5 * max(axes.get_ylim()[1] for axes in panels)  # equal, so that heights can be compared
         for axes, latencies_s in zip(panels, latencies.values(), strict=True):
-            _mark_percentiles(axes, np.asarray(latencies_s) * 1000, top, bins)
+            _mark_percentiles(axes, np.asarray(latencies_s) * 1000, top, (bins[0], right_ms))
         panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[-1].xaxis.set_minor_locator(NullLocator())
         panels[-1].set_xlabel(
@@ -81,17 +86,24 @@ def _bins(shortest_ms: float, longest_ms: float) -> NDArray[np.float64]:
     return np.logspace(first, last, (last - first) * BINS_PER_DECADE + 1)
 
 
+def _room_for_label(latencies_s: Sequence[float], left_ms: float) -> float:
+    """Return where the axis has to end so that the label of p99 fits between its line and the end."""
+    p99_ms = 1000 * float(np.percentile(latencies_s, 99, method="inverted_cdf"))
+    return float(left_ms * (max(p99_ms, left_ms) / left_ms) ** (1 / (1 - LABEL_WIDTH)))
+
+
 def _mark_percentiles(
-    axes: Axes, latencies_ms: NDArray[np.float64], top: float, bins: NDArray[np.float64]
+    axes: Axes, latencies_ms: NDArray[np.float64], top: float, ends_ms: tuple[float, float]
 ) -> None:
     axes.set_ylim(0, top)
-    # The label of p50 stands on the left and that of p99 on the right, where there is room: the lines may be
-    # close to each other.
-    width = math.log10(bins[-1] / bins[0])
+    # The label of p50 stands on the left, where there is room, and that of p99 on the right: the lines may be
+    # close to each other, and no label may cover the other's line.
+    left_ms, right_ms = ends_ms
+    width = math.log10(right_ms / left_ms)
     for percentile, style, height, weight in ((50, "solid", 0.98, "bold"), (99, "dashed", 0.8, "normal")):
         value_ms = float(np.percentile(latencies_ms, percentile, method="inverted_cdf"))
-        from_left = math.log10(max(value_ms, bins[0]) / bins[0]) / width
-        left = from_left > 0.2 if percentile == 50 else from_left > 0.8
+        from_left = math.log10(max(value_ms, left_ms) / left_ms) / width
+        left = percentile == 50 and from_left > LABEL_WIDTH
         axes.axvline(value_ms, color=INK, linestyle=style, linewidth=1.6)
         axes.annotate(
             f"p{percentile}: {_rounded(value_ms)} ms",
