@@ -29,6 +29,9 @@ async def app(scope, receive, send):
         if os.environ.get("BREAK"):
             await send({"type": "lifespan.startup.failed", "message": "the price feed is closed"})
             return
+        if os.environ.get("NEVER_READY"):
+            print("waiting for the feed", flush=True)
+            await asyncio.Event().wait()
         print("lifespan is up", flush=True)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -251,13 +254,15 @@ async def test_workers_end_when_their_supervisor_is_killed() -> None:
         desk.kill()  # says that this end was asked for
 
 
-async def test_a_cancelled_start_leaves_nothing() -> None:
-    before = set(psutil.Process().children(recursive=True))
-    start = asyncio.create_task(serving_app("served_test_app:app").start())
-    await until(lambda: set(psutil.Process().children(recursive=True)) - before)
+async def test_a_cancelled_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "GRACE_S", 0)
+    desk = serving_app("served_test_app:app", settings={"NEVER_READY": "1"})
+    start = asyncio.create_task(desk.start())
+    await until(lambda: "waiting for the feed" in desk.log())
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
+    assert desk.url == ""
 
 
 KERNEL = """
