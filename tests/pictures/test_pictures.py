@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import subprocess
 import sys
@@ -27,9 +28,10 @@ from deskbook.pictures import (
     timeline,
 )
 from deskbook.pictures.bars import _short
-from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS
+from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS, course_style
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 ROWS = [
@@ -178,6 +180,26 @@ def test_a_long_finding_is_broken_into_lines_of_about_the_same_length() -> None:
 def test_nothing_to_draw_is_an_error(draw: Callable[[], Picture]) -> None:
     with pytest.raises(ValueError, match=r"at least one|takes one to"):
         draw()
+
+
+@pytest.mark.parametrize(("half_s", "slowest_s"), [(0.31, 0.61), (0.005, 0.97), (0.0011, 1.7), (0.5, 0.5)])
+def test_the_label_of_p99_covers_no_line_and_stays_on_the_card(
+    half_s: float, slowest_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    module = importlib.import_module("deskbook.pictures.histogram")
+    monkeypatch.setattr(module, "Picture", lambda figure, _: figures.append(figure))
+    with course_style():
+        module.histogram({"quotes": [half_s] * 60 + [slowest_s] * 40}, "A finding.")
+        (axes,) = figures[0].axes
+        renderer = FigureCanvasAgg(figures[0]).get_renderer()
+        figures[0].draw(renderer)
+        [label] = [text for text in axes.texts if text.get_text().startswith("p99")]
+        box = label.get_window_extent(renderer)
+        lines = [axes.transData.transform((line.get_xdata()[0], 0))[0] for line in axes.lines]
+    assert len(lines) == 2
+    assert all(x <= box.x0 for x in lines)
+    assert box.x1 <= axes.get_window_extent(renderer).x1
 
 
 def test_a_single_latency_still_has_a_histogram() -> None:

@@ -10,6 +10,9 @@ The block starts when the app answers and ends when its process is gone. To keep
 `desk = await serving_app(...).start()`, later `await desk.stop()`. If the kernel dies, however it dies, the
 server ends too.
 
+On Linux the server is forked from a process that has imported FastAPI and uvicorn (`deskbook.forking`) and is
+up in 20 ms. Elsewhere, and with a setting that is read at the start of an interpreter, it gets one of its own.
+
 `deskbook.serving.trace` says who holds the event loop when. It is not imported here: the server process
 imports this package and has no use for matplotlib.
 """
