@@ -121,6 +121,14 @@ def test_variables_and_chance_are_of_one_process_alone(start: Any) -> None:
     assert first["random"] != second["random"]
 
 
+def test_a_long_order_arrives_whole_while_other_forks_end(start: Any) -> None:
+    price = "9" * 600_000  # more than a socket holds
+    for _ in range(20):
+        ending = start("leave")
+        assert said_by(start("tell", PRICE=price))["price"] == price
+        assert ending.wait(20) == 7
+
+
 @pytest.mark.parametrize(("function", "code"), [("leave", 7), ("fail", 1)])
 def test_its_end_is_told(start: Any, log: IO[bytes], function: str, code: int) -> None:
     process = start(function)

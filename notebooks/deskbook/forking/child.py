@@ -142,7 +142,10 @@ def _receive(owner: socket.socket) -> Order | None:
         head, descriptors, _, _ = socket.recv_fds(owner, LENGTH_BYTES, DESCRIPTORS, socket.MSG_WAITALL)
         if len(head) < LENGTH_BYTES:
             return None
-        wanted = owner.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+        size_bytes, wanted = int.from_bytes(head, "big"), b""
+        # Not MSG_WAITALL: the end of another fork would interrupt it, with half of a long order.
+        while len(wanted) < size_bytes and (part := owner.recv(size_bytes - len(wanted))):
+            wanted += part
         return Order(json.loads(wanted), descriptors)
     except (OSError, ValueError):  # killed in the middle of an order
         return None

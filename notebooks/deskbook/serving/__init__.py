@@ -11,7 +11,7 @@ The block starts when the app answers and ends when its process is gone. To keep
 server ends too.
 
 On Linux the server is forked from a process that has imported FastAPI and uvicorn (`deskbook.forking`) and is
-up in 20 ms. Elsewhere, and with a setting that is read at the start of an interpreter, it gets one of its own.
+up in 20 ms. Elsewhere, and with a setting that an interpreter reads at its start, it gets a fresh one.
 
 `deskbook.serving.trace` says who holds the event loop when. It is not imported here: the server process
 imports this package and has no use for matplotlib.
