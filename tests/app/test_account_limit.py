@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from deskbook.races import Report, explore
-from deskbook.races.gates import SQLAlchemyGate
+from deskbook.races import Report, SQLAlchemyGate, explore
 from deskbook.running import RunningApp, desk_template, running_app
 from deskbook.services import fresh_database
 from sqlalchemy import text

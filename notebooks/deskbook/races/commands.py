@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from .exploration import explore_sync
-from .http_files import read_http_file
-from .http_request import Request
-from .report import Report
+from deskbook.races._exploration import explore_sync
+from deskbook.races._story.report import Report
+from deskbook.races._subject.http_files import read_http_file
+from deskbook.races._subject.http_request import Request
 
 
 @click.command()
