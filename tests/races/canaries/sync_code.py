@@ -50,6 +50,32 @@ def sync_endpoint_on_one_line_of_a_dict():
 
 
 @canary
+def sync_endpoint_adds_to_an_item_of_a_dict():
+    app = app_with_n()
+    counts = {"n": 0}
+
+    @endpoint(app)
+    def handler():
+        counts["n"] += 1
+        app.state.n = counts["n"]
+
+    return app
+
+
+@canary
+def sync_endpoint_adds_to_a_slice_of_a_list():
+    app = app_with_n()
+    rows = []
+
+    @endpoint(app)
+    def handler():
+        rows[:] = rows[:] + [1]
+        app.state.n = len(rows)
+
+    return app
+
+
+@canary
 def sync_endpoint_that_sleeps():
     app = app_with_n()
 

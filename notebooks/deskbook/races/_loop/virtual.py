@@ -13,7 +13,7 @@ import contextvars
 import heapq
 import sys
 import weakref
-from asyncio import events
+from asyncio import events, tasks
 from collections.abc import Callable
 from typing import Any
 
@@ -265,6 +265,11 @@ class entered:
 
     def __enter__(self) -> None:
         self._outer = events._get_running_loop()
+        # From Python 3.14 on a thread has one current task, not one for each loop: the task of the notebook
+        # or test that explores is put aside, else no task of this loop could take a step.
+        self._outer_task = None if self._outer is None else tasks.current_task(self._outer)
+        if self._outer_task is not None:
+            tasks._leave_task(self._outer, self._outer_task)
         self._hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self._loop)
         sys.set_asyncgen_hooks(firstiter=self._loop.generators.add, finalizer=self._finish_generator)
@@ -272,6 +277,8 @@ class entered:
     def __exit__(self, *exc_info: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
         events._set_running_loop(self._outer)
+        if self._outer_task is not None:
+            tasks._enter_task(self._outer, self._outer_task)
 
     def _finish_generator(self, generator: Any) -> None:
         # Only those of this run: left-overs of an earlier one must not act in a later one.

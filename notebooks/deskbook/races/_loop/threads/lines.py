@@ -47,7 +47,7 @@ def evaluate(expression: str, frame: types.FrameType) -> Any:
 #: Instructions that touch nothing but the function's own variables.
 _LOCAL_INSTRUCTIONS = re.compile(
     r"RESUME|NOP|CACHE|POP_TOP|LOAD_CONST|LOAD_FAST\w*|STORE_FAST\w*|RETURN_VALUE|RETURN_CONST|JUMP_\w+|"
-    r"BUILD_(TUPLE|LIST|MAP|SET)|COPY|SWAP|LOAD_SMALL_INT"
+    r"BUILD_(TUPLE|LIST|MAP|SET)|COPY|SWAP|LOAD_SMALL_INT|LOAD_COMMON_CONSTANT|NOT_TAKEN"
 )
 
 
@@ -59,6 +59,13 @@ def is_local(code: types.CodeType, line: int) -> bool:
 
 
 _STORES = {"STORE_ATTR": "LOAD_ATTR", "STORE_GLOBAL": "LOAD_GLOBAL", "STORE_DEREF": "LOAD_DEREF"}
+_ITEM_STORES = ("STORE_SUBSCR", "STORE_SLICE")
+
+
+def _loads_an_item(instruction: dis.Instruction) -> bool:
+    """Tell whether an instruction loads `x[i]`: Python 3.14 made it a kind of BINARY_OP, as `+` is one."""
+    name = instruction.opname
+    return name in ("BINARY_SUBSCR", "BINARY_SLICE") or (name == "BINARY_OP" and instruction.argrepr == "[]")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -73,10 +80,10 @@ def split_stores(code: types.CodeType) -> frozenset[int]:
             line, loaded = at, set()
         name = instruction.opname
         if (name in _STORES and (_STORES[name], instruction.argval) in loaded) or (
-            name == "STORE_SUBSCR" and (("BINARY_SUBSCR", None) in loaded or ("LOAD_ATTR", "get") in loaded)
+            name in _ITEM_STORES and (("BINARY_SUBSCR", None) in loaded or ("LOAD_ATTR", "get") in loaded)
         ):
             offsets.add(instruction.offset)
-        elif name.startswith("BINARY_SUBSCR"):
+        elif _loads_an_item(instruction):
             loaded.add(("BINARY_SUBSCR", None))
         elif name.startswith(("LOAD_ATTR", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_METHOD")):
             kind = "LOAD_ATTR" if name.startswith("LOAD_METHOD") else name
