@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import BadSchedule, Deadlock, Diverged, Livelock, RaceError, UngatedIO
+    from .errors import BadSchedule, Deadlock, Diverged, Livelock, RaceError, UngatedIO, UnsupportedPython
     from .exploration import explore, explore_sync, replay
     from .gates import AsyncpgGate, RedisGate, SQLAlchemyGate
     from .http_request import Request, delete, get, patch, post, put, request
@@ -45,6 +45,7 @@ __all__ = [
     "SQLAlchemyGate",
     "Timeline",
     "UngatedIO",
+    "UnsupportedPython",
     "can_overlap",
     "delete",
     "explore",
@@ -60,7 +61,15 @@ __all__ = [
 #: Module -> its public names. Imported on first use: the pytest plugin lives here and must cost nothing
 #: unused.
 _HOMES = {
-    "errors": ("BadSchedule", "Deadlock", "Diverged", "Livelock", "RaceError", "UngatedIO"),
+    "errors": (
+        "BadSchedule",
+        "Deadlock",
+        "Diverged",
+        "Livelock",
+        "RaceError",
+        "UngatedIO",
+        "UnsupportedPython",
+    ),
     "exploration": ("explore", "explore_sync", "replay"),
     "gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
     "outcome": ("Failure",),

@@ -116,10 +116,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """Start a task; `eager_start` is not honoured, a start is a step like any other."""
-        options.pop("eager_start", None)
+        """Start a task, at once where `eager_start` or the task factory (Python 3.12 and later) says so."""
         if self._task_factory is not None:
-            task: asyncio.Task[Any] = self._task_factory(self, coro, **options)
+            # As asyncio did before 3.13: a factory need not know about names.
+            name = options.pop("name", None)
+            given = {key: value for key, value in options.items() if value is not None}
+            task: asyncio.Task[Any] = self._task_factory(self, coro, **given)
+            if name is not None:
+                task.set_name(name)
         else:
             task = asyncio.Task(coro, loop=self, **options)
         self.tasks.append(task)

@@ -9,10 +9,12 @@ then trusts that `reset` puts everything back, and says so in the report.
 from __future__ import annotations
 
 import inspect
+import sysconfig
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from . import asgi
+from .errors import UnsupportedPython
 from .http_request import Request
 from .schedule import check_names
 
@@ -43,6 +45,7 @@ class Scenario:
         reset: Check | None = None,
         send: str = "asgi",
     ) -> None:
+        _refuse_free_threading()
         if not requests:
             raise ValueError("requests is empty: pass at least one, such as {'A': get('/')}")
         check_names(requests)
@@ -70,6 +73,19 @@ class Scenario:
     def start(self, name: str, app: Any, state: dict[str, Any] | None) -> Awaitable[Any]:
         """Return the awaitable of one request."""
         return self._starters[name](app, state)
+
+
+def _refuse_free_threading() -> None:
+    """Refuse a Python whose threads run at the same moment: a proof by switches between lines is none there.
+
+    Raises:
+        UnsupportedPython: on a free-threaded build.
+    """
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise UnsupportedPython(
+            "this is a free-threaded Python: its threads run at the same moment, within a line too, so no "
+            "search could prove anything here; explore with the usual build of the same version"
+        )
 
 
 def takes_an_argument(function: Callable[..., Any]) -> bool:
