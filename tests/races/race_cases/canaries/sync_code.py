@@ -69,7 +69,7 @@ def sync_endpoint_adds_to_a_slice_of_a_list():
 
     @endpoint(app)
     def handler():
-        rows[:] = rows[:] + [1]
+        rows[:] = [*rows[:], 1]
         app.state.n = len(rows)
 
     return app
