@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..serving.modules import remove_folders_of_the_dead
+from deskbook.module_cells import PREFIX as MODULE_FOLDERS
+from deskbook.processes.leftovers import remove_folders_of_the_dead
+
 from .document import short_name
 from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, applied_to_process, kernel_environment
 from .markers import ignore_reason
@@ -124,7 +126,7 @@ class Verification:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Hand over the figures of a worker, or fail the run if too little is compared or noticed."""
         if self.summary.notebooks:
-            remove_folders_of_the_dead()  # nbval kills its kernels, so they cannot
+            remove_folders_of_the_dead(MODULE_FOLDERS)  # nbval kills its kernels, so they cannot
         if (output := getattr(self.config, "workeroutput", None)) is not None:
             output[_SUMMARY] = pickle.dumps(self.summary)  # execnet carries bytes, but no classes
         elif exitstatus == pytest.ExitCode.OK and self.summary.shortfalls():

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deskbook.services.processes import end_with_parent
+from deskbook.processes.lifeline import end_with_parent
 
 START_PAGE = "notebooks/00_start_here.ipynb"
 START_TIMEOUT_S = 60.0
