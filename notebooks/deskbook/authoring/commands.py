@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .notebook_file import NotebookFileError
+from deskbook.authoring.notebook_file import NotebookFileError
 
 #: The lessons of this checkout: what a command works on when no notebook is named.
 LESSONS = Path(__file__).parents[2]
@@ -40,9 +40,9 @@ def cell_progress(path: Path) -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
     """Turn what can go wrong with a notebook into one message without a traceback."""
-    from .edit import ConflictError
-    from .run import CellFailedError, KernelStartError
-    from .text import TextError
+    from deskbook.authoring.edit import ConflictError
+    from deskbook.authoring.run import CellFailedError, KernelStartError
+    from deskbook.authoring.text import TextError
 
     try:
         yield
@@ -76,7 +76,7 @@ def run(notebooks: tuple[Path, ...], timeout_s: float) -> None:
 
     Example: deskbook notebook run notebooks/11_keep_the_event_loop_free.ipynb
     """
-    from .run import run_notebook
+    from deskbook.authoring.run import run_notebook
 
     for path in chosen(notebooks):
         with cell_progress(path) as show, clear_errors(path):
@@ -96,7 +96,7 @@ def lint(notebooks: tuple[Path, ...], rule_name: str | None) -> None:
 
     Example: deskbook notebook lint --explain dropped-task
     """
-    from .lint import all_rules, lint_notebook
+    from deskbook.authoring.lint import all_rules, lint_notebook
 
     if rule_name is not None:
         rules = all_rules()
@@ -135,7 +135,7 @@ def edit(context: click.Context, path: Path, open_editor: bool) -> None:
 
     Example: deskbook notebook edit notebooks/12_fan_out_with_structure.ipynb
     """
-    from .edit import start_edit
+    from deskbook.authoring.edit import start_edit
 
     with clear_errors(path):
         target = start_edit(path)
@@ -157,7 +157,7 @@ def sync(path: Path, timeout_s: float = 60.0, keep_text: bool = False) -> None:
 
     Example: deskbook notebook sync notebooks/12_fan_out_with_structure.ipynb
     """
-    from .edit import sync as bring_back
+    from deskbook.authoring.edit import sync as bring_back
 
     with cell_progress(path) as show, clear_errors(path):
         cells = bring_back(path, timeout_s, keep_text, on_cell=show)
@@ -174,7 +174,7 @@ def mutate(notebooks: tuple[Path, ...]) -> None:
 
     Example: deskbook notebook mutate notebooks/00_start_here.ipynb
     """
-    from .strict_run import strict_pytest
+    from deskbook.authoring.strict_run import strict_pytest
 
     if code := strict_pytest(["--survivors", *map(str, chosen(notebooks))]):
         raise click.exceptions.Exit(code)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .markers import nbval_options
+from deskbook.authoring.markers import nbval_options
 
 #: A line of IPython's own syntax; Python cannot parse it.
 _MAGIC_LINE = re.compile(r"^(\s*)(%|!|\?)|^(\s*)\S+\?\??$")

@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..serving.modules import remove_folders_of_the_dead
-from .document import short_name
-from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, applied_to_process, kernel_environment
-from .markers import ignore_reason
-from .mutate import mutate_cell
-from .quick_start import skip_slow_import
-from .sanitize import SANITIZE_FILE
-from .summary import NotebookFigures, Summary
+from deskbook.authoring.document import short_name
+from deskbook.authoring.kernel import (
+    CELL_TIMEOUT_S,
+    STARTUP_TIMEOUT_S,
+    applied_to_process,
+    kernel_environment,
+)
+from deskbook.authoring.markers import ignore_reason
+from deskbook.authoring.mutate import mutate_cell
+from deskbook.authoring.quick_start import skip_slow_import
+from deskbook.authoring.sanitize import SANITIZE_FILE
+from deskbook.authoring.summary import NotebookFigures, Summary
+from deskbook.serving.modules import remove_folders_of_the_dead
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..document import Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Document
+from deskbook.authoring.lint import Problem, rule
 
 #: The sections of a lesson; a heading starts with these words: "## Break it: one call stops the desk".
 SECTIONS = (
