@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,66 @@ def lint(notebooks: tuple[Path, ...], rule_name: str | None) -> None:
     if findings:
         raise click.exceptions.Exit(1)
     click.echo(f"{len(paths)} notebooks, {len(all_rules())} rules, nothing found.")
+
+
+@notebook.command()
+@click.argument("targets", metavar="NOTEBOOK...", nargs=-1, required=True)
+@click.option(
+    "--times", default=10, show_default=True, type=click.IntRange(1), help="Runs of each, the busy included."
+)
+@click.option(
+    "--busy",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many of the runs happen while every core is busy.",
+)
+def repeat(targets: tuple[str, ...], times: int, busy: int) -> None:
+    """Run notebooks or test files several times and compare each run as `make test` does.
+
+    Each run starts afresh: a new kernel for a notebook, a new pytest for a test file. Shows how many runs
+    were green and what differed first. Exit code 1 if any run is red.
+
+    Example: deskbook notebook repeat notebooks/00_start_here.ipynb tests/load --times 10 --busy 3
+    """
+    from deskbook.authoring.repeat import RepeatError, repeat
+
+    if busy > times:
+        raise click.UsageError(f"--busy {busy} of --times {times}: no more runs can be busy than there are.")
+    for target in targets:
+        if not Path(target.partition("::")[0]).exists():
+            raise click.ClickException(f"There is no {target}. Name a notebook or a test file.")
+    repetitions = []
+    with (
+        _ended_like_ctrl_c(),
+        click.progressbar(length=times * len(targets), label="runs", file=sys.stderr) as bar,
+    ):
+        for target in targets:
+            bar.label = Path(target).name
+            try:
+                repetitions.append(repeat(target, times, busy, on_run=lambda: bar.update(1)))
+            except RepeatError as error:
+                raise click.ClickException(str(error)) from None
+    for repetition in repetitions:
+        click.echo("\n".join(repetition.lines()))
+    if not all(repetition.is_green for repetition in repetitions):
+        raise click.exceptions.Exit(1)
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the command as Ctrl-C does: a run may have servers to stop."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 @notebook.command()
