@@ -7,11 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .kernel import CELL_TIMEOUT_S
-from .notebook_file import read_notebook, write_atomically, write_notebook
-from .run import executed
-from .skeleton import lesson_skeleton
-from .text import TextError, base_of, fingerprint, from_text, is_untouched, to_text, with_base
+from deskbook.authoring.kernel import CELL_TIMEOUT_S
+from deskbook.authoring.notebook_file import read_notebook, write_atomically, write_notebook
+from deskbook.authoring.run import executed
+from deskbook.authoring.skeleton import lesson_skeleton
+from deskbook.authoring.text import (
+    TextError,
+    base_of,
+    fingerprint,
+    from_text,
+    is_untouched,
+    to_text,
+    with_base,
+)
 
 
 class ConflictError(Exception):

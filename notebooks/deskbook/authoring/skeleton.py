@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .rules.grammar import SECTIONS
+from deskbook.authoring.rules.grammar import SECTIONS
 
 _OPENING = """\
 # Title with a verb

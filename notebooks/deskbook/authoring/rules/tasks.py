@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from ..document import Cell, Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.lint import Problem, rule
 
 #: Text on stderr that means that something failed outside of the cell's own code.
 FAILURE_TEXTS = (
