@@ -48,13 +48,13 @@ class LoopLag:
     """A gauge of how late the running event loop is; an async context manager.
 
     Args:
-        interval_s: Seconds between two ticks. Shorter sees shorter blocks and costs more (0.1 s costs nothing
-            one can measure).
+        interval_s: Seconds between two ticks. A shorter one sees shorter blocks and costs more (0.1 s costs
+            nothing that one can measure).
         window_s: Seconds that `worst_s` looks back: at least the interval at which metrics are collected.
         observe: Called with each lag in seconds, such as `Histogram.observe` of prometheus_client. If it
             raises, sampling stops and the error is raised on leaving the context.
         clock: Monotonic seconds.
-        sleep: How to wait.
+        sleep: Waits for so many seconds.
 
     Raises:
         ValueError: `interval_s` or `window_s` is not above 0.
@@ -114,8 +114,7 @@ class LoopLag:
             await self._sleep(max(0.0, self._due_s - self._clock()))
             late_s = max(0.0, self._clock() - self._due_s)
             swallowed = int(late_s // self._interval_s)
-            # The worst goes in last: it then stays for the whole window,
-            # even after a block that was longer than the window.
+            # The worst goes in last: it then stays for the whole window, even after a block that was longer.
             for tick in reversed(range(min(swallowed + 1, self._lags_s.maxlen or 1))):
                 self._record(late_s - tick * self._interval_s)
             self._due_s += (swallowed + 1) * self._interval_s
