@@ -114,7 +114,8 @@ class LoopLag:
             await self._sleep(max(0.0, self._due_s - self._clock()))
             late_s = max(0.0, self._clock() - self._due_s)
             swallowed = int(late_s // self._interval_s)
-            # The worst goes in last: it then stays for the whole window, even after a block that was longer.
+            # The worst goes in last: it then stays for the whole window,
+            # even after a block that was longer than the window.
             for tick in reversed(range(min(swallowed + 1, self._lags_s.maxlen or 1))):
                 self._record(late_s - tick * self._interval_s)
             self._due_s += (swallowed + 1) * self._interval_s
