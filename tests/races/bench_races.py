@@ -10,8 +10,8 @@ import time
 from types import SimpleNamespace
 
 import asyncpg
-from corpus import postgresql
-from corpus.in_memory import IN_MEMORY
+from race_cases.corpus import postgresql
+from race_cases.corpus.in_memory import IN_MEMORY
 from deskbook.races import AsyncpgGate, SQLAlchemyGate, explore, post
 from deskbook.races._subject.asgi import RequestTemplate
 from deskbook.services import fresh_database

@@ -6,7 +6,7 @@ from typing import Annotated
 import asyncpg
 import pytest
 import redis.asyncio as redis_client
-from corpus import postgresql, redis_commands
+from race_cases.corpus import postgresql, redis_commands
 from deskbook.races import AsyncpgGate, RedisGate, SQLAlchemyGate, explore, post
 from fastapi import Depends, FastAPI, HTTPException
 from sqlalchemy import select, text, update

@@ -4,7 +4,7 @@ import base64
 import re
 import xml.etree.ElementTree as ElementTree
 
-from corpus.racy_app import BOTH, n_is_two, racy
+from race_cases.corpus.racy_app import BOTH, n_is_two, racy
 from deskbook.races import Report, Timeline, explore, replay
 from deskbook.races._schedule import Step
 from deskbook.races._story.recorded_step import RecordedStep
