@@ -186,6 +186,44 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 
 @notebook.command()
+@click.argument("name")
+@click.option("--title", help="Title with a verb, such as 'Fan out with structure'; by default from NAME.")
+@click.option(
+    "--exercise",
+    "exercises",
+    multiple=True,
+    help="Exercise that it leads to; by default those of its number.",
+)
+def new(name: str, title: str | None, exercises: tuple[str, ...]) -> None:
+    """Make a lesson that has the whole grammar, runs and breaks no rule; its author replaces the pieces.
+
+    NAME is the number of the lesson and its words, such as 12_fan_out_with_structure, or a path.
+
+    Example: deskbook notebook new 12_fan_out_with_structure --title "Fan out with structure"
+    """
+    from deskbook.authoring.document import LESSON_NAME
+    from deskbook.authoring.edit import create
+
+    path = Path(name).with_suffix(".ipynb")
+    if path.parent == Path():
+        path = LESSONS / path
+    if not LESSON_NAME.match(path.stem):
+        raise click.ClickException(
+            f"{path.stem!r} is no name of a lesson: two digits, the first of them the part from 1 to 6, and "
+            "small letters, such as 12_fan_out_with_structure."
+        )
+    if path.exists():
+        raise click.ClickException(f"{path} is there already. Change it with: deskbook notebook edit {path}")
+    if missing := [it for it in exercises if not (path.parent.parent / "exercises" / it).is_dir()]:
+        raise click.ClickException(
+            f"There is no exercise {missing[0]!r}. Make it first: deskbook exercise new {missing[0]}"
+        )
+    with cell_progress(path) as show, clear_errors(path):
+        create(path, title, exercises, on_cell=show)
+    click.echo(f"{path} is there, and runs. Next: deskbook notebook edit {path}")
+
+
+@notebook.command()
 @click.argument("path", metavar="NOTEBOOK", type=NotebookPath)
 @click.option("--open", "open_editor", is_flag=True, help="Open the text in $EDITOR, then sync.")
 @click.pass_context
