@@ -2,8 +2,7 @@ import asyncio
 from types import SimpleNamespace
 
 import httpx
-from deskbook.races import explore_sync, post
-from deskbook.races.overlap import can_overlap
+from deskbook.races import can_overlap, explore_sync, post
 
 START = {"ann": 100, "ben": 100}
 

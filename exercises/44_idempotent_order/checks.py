@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import asyncpg
 import pytest
-from deskbook.races import explore
-from deskbook.races.gates import SQLAlchemyGate
+from deskbook.races import SQLAlchemyGate, explore
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 TABLES = """

@@ -6,7 +6,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from corpus.racy_app import BOTH, n_is_two, racy
+from race_cases.corpus.racy_app import BOTH, n_is_two, racy
 from deskbook.races import explore, explore_sync, replay
 
 

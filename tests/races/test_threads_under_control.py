@@ -2,7 +2,7 @@
 
 import threading
 
-from corpus.racy_app import BOTH, n_is_two
+from race_cases.corpus.racy_app import BOTH, n_is_two
 from deskbook.races import explore, get
 from fastapi import FastAPI
 

@@ -217,9 +217,9 @@ state.path.rmdir()
 def test_left_over_servers_are_ended_and_a_stranger_with_their_number_is_not(sandbox):
     client = sandbox.start("""
 import subprocess
-from deskbook.services import binaries, processes, valkey_server
+from deskbook.services import binaries, valkey_server
 from deskbook.services.state import StateFolder
-processes.end_with_parent = lambda number: None  # as on macOS
+valkey_server.end_with_parent = lambda number: None  # as on macOS
 state = StateFolder.shared('auto')
 state.create()
 data = state.make_data_folder()

@@ -64,7 +64,7 @@ class Evidence:
         """Fail the check unless independent requests can overlap everywhere.
 
         Args:
-            overlap: What `deskbook.races.overlap.can_overlap` returned.
+            overlap: What `deskbook.races.can_overlap` returned.
 
         Raises:
             AssertionError: With the lines at which a request had to wait.

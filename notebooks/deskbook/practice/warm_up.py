@@ -27,7 +27,7 @@ def import_what_checks_use() -> None:
     import fastapi  # noqa: F401
     import httpx  # noqa: F401
 
-    import deskbook.races.overlap  # noqa: F401
+    from deskbook.races import can_overlap, explore_sync  # noqa: F401
 
     from . import child  # noqa: F401
 
@@ -58,8 +58,7 @@ def _send_a_request() -> None:
 def _explore() -> None:
     from fastapi import FastAPI
 
-    from deskbook.races import explore_sync, post
-    from deskbook.races.overlap import can_overlap
+    from deskbook.races import can_overlap, explore_sync, post
 
     def make_app() -> FastAPI:
         app = FastAPI()
@@ -110,8 +109,8 @@ def import_needs(needs: list[str]) -> bool:
     import sqlalchemy.ext.asyncio
     import sqlalchemy.orm  # noqa: F401
 
-    import deskbook.races.gates
     import deskbook.services.supervisor  # noqa: F401
+    from deskbook.races import SQLAlchemyGate  # noqa: F401
 
     from . import database  # noqa: F401
 
