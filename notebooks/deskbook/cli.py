@@ -13,7 +13,7 @@ import click
 #: Command name -> (where its click command is, one line for the overview).
 COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("deskbook.lab.commands:lab", "Start the services and JupyterLab on the start page."),
-    "serve": ("deskbook.serve:serve", "Run the reference app with its interactive docs."),
+    "serve": ("deskbook.desk.commands:serve", "Run the reference app with its interactive docs."),
     "doctor": (
         "deskbook.doctor.commands:doctor",
         "Say whether lab and test would work, else what to do.",

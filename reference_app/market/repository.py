@@ -10,10 +10,11 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from reference_app.infra.database import driver_of
 from reference_app.market.candle_import import CandleUpload, copy_of_records, create_import, take_over
 from reference_app.market.candle_lines import LineFormat
 from reference_app.market.models import Candle, CandleRecord, Instrument
-from reference_app.patterns.bulk_copy import BadRow, TooManyBadRows, driver_connection
+from reference_app.patterns.bulk_copy import BadRow, TooManyBadRows
 from reference_app.patterns.keyset_page import Keyset
 
 #: Instrument and day: where an export is.
@@ -98,7 +99,7 @@ class MarketRepository:
         Raises:
             ValueError: One is no candle.
         """
-        driver = await driver_connection(self._session)
+        driver = await driver_of(self._session)
         await create_import(driver)
         copy = copy_of_records(driver, max_bad_rows=0)
         try:
@@ -131,7 +132,7 @@ class MarketRepository:
             ImportRejected: Too many rows are bad; nothing was saved.
             ValueError: This is no list of candles.
         """
-        driver = await driver_connection(self._session)
+        driver = await driver_of(self._session)
         await create_import(driver)
         upload = CandleUpload(driver, format, symbols, max_bad_rows)
         await upload.copy(blocks)
@@ -149,7 +150,7 @@ class MarketRepository:
             dates: First and last day.
             size: How many.
         """
-        driver = await driver_connection(self._session)
+        driver = await driver_of(self._session)
         (after_id, after_date), (last_id, last_date) = keys
         values = [after_id, after_date, last_id, last_date, *dates]
         end = await driver.fetchrow(EXPORT_END, *values, size - 1)

@@ -6,22 +6,26 @@
 
 Use it where the rule is about rows that do not exist yet ("at most three watchlists a user", "one import of
 this file at a time"): SELECT FOR UPDATE finds nothing to lock, and two transactions both count two.
+
 Do not use it where a row, a unique constraint or EXCLUDE can say the rule: those bind every writer.
 
 Limits: it binds those who ask for the same name in the same database. It ends with the transaction, never
 later: for work that outlives one use `fencing_lock`. Take it before the first read, under READ COMMITTED; the
 snapshot of a REPEATABLE READ transaction may be older than the lock. After LockTimeout the transaction can
 only be rolled back. Without a transaction (isolation level AUTOCOMMIT) it ends with its own statement.
+
 Instead: `sqlalchemy-dlock` has one API for five databases. On PostgreSQL it locks for the session unless told
 `xact=True`: that survives COMMIT, goes back into the pool with its connection, and breaks behind pgbouncer.
 Its timeout asks once a second instead of standing in PostgreSQL's queue.
 
-SQLAlchemy, because the lock must live in the very transaction that it guards, which is the service's session.
+It speaks SQLAlchemy, because the lock must live in the very transaction that it guards, which is the
+service's session.
 
 Example:
     >>> import asyncio
     >>> class Session:  # stands for an AsyncSession on a database where somebody else has locked the name
-    ...     async def scalar(self, statement, values): return False
+    ...     async def scalar(self, statement, values):
+    ...         return False
     >>> locks = AdvisoryLocks("watchlists")
     >>> asyncio.run(locks.try_take(Session(), "user 7")), locks.refused
     (False, 1)
@@ -40,15 +44,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock_id)")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock_id)")
 # MATERIALIZED: the old value is read before the new one is set.
-_SET_TIMEOUT = text("""WITH old AS MATERIALIZED (SELECT current_setting('lock_timeout') AS value)
-    SELECT value, set_config('lock_timeout', :value, true) FROM old""")
+_SET_TIMEOUT = text("""
+WITH old AS MATERIALIZED (SELECT current_setting('lock_timeout') AS value)
+SELECT value, set_config('lock_timeout', :value, true) FROM old
+""")
 
 #: SQLSTATE lock_not_available.
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
 class LockTimeout(Exception):
-    """The name was locked by others for too long. Roll back; answer 503 or 409."""
+    """Others held the name for too long. Roll back; answer 503 or 409."""
 
 
 class AdvisoryLocks:
@@ -56,12 +62,12 @@ class AdvisoryLocks:
 
     Args:
         namespace: Keeps the same name for another purpose apart.
-        wait_s: How long `take` waits for each name, above 0.
+        wait_s: How long `take` waits for each name, in seconds.
 
     Attributes:
-        taken: Names that were locked.
-        refused: Names that `try_take` found locked.
-        timed_out: Calls of `take` that waited in vain.
+        taken: How many names were locked.
+        refused: How many names `try_take` found locked.
+        timed_out: How many calls of `take` waited in vain.
 
     Raises:
         ValueError: `wait_s` is below a millisecond, which PostgreSQL would take for "for ever".
@@ -71,7 +77,8 @@ class AdvisoryLocks:
         if wait_s < 0.001:
             raise ValueError("wait_s must be at least 0.001")
         self.taken = self.refused = self.timed_out = 0
-        self._namespace, self._wait_ms = namespace, str(int(wait_s * 1000))
+        self._namespace = namespace
+        self._wait_ms = str(int(wait_s * 1000))
 
     def lock_id(self, name: str) -> int:
         """Return the number that PostgreSQL knows the name by, as in the view `pg_locks`.
@@ -79,6 +86,7 @@ class AdvisoryLocks:
         Two names with one number (in 2**64) would wait for each other, and nothing worse. Not `hash(name)`:
         it differs from process to process, and two processes would lock different numbers.
         """
+        # With the length of the namespace: ("a", "bc") and ("ab", "c") are two names.
         digest = hashlib.sha256(f"{len(self._namespace)} {self._namespace}{name}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
 
@@ -107,7 +115,9 @@ class AdvisoryLocks:
 
     async def try_take(self, session: AsyncSession, name: str) -> bool:
         """Lock the name until the transaction ends if nobody has it; return whether it is ours now."""
-        taken = bool(await session.scalar(_TRY_LOCK, {"lock_id": self.lock_id(name)}))
-        self.taken += taken
-        self.refused += not taken
-        return taken
+        is_ours = bool(await session.scalar(_TRY_LOCK, {"lock_id": self.lock_id(name)}))
+        if is_ours:
+            self.taken += 1
+        else:
+            self.refused += 1
+        return is_ours

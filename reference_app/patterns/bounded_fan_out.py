@@ -7,11 +7,15 @@
 Use it where one request needs many calls: the price of each position, an upload to each of ten places. One
 after the other is slow; all at once takes every connection of the pool, and ten requests take ten times that.
 Share one object between requests: its limit holds for all of them together.
+
 Do not use it for work that outlives the request (`task_registry`), nor for many rows of one database: one
 query with a list of keys is faster than any fan-out.
+
 Limits: one process and one event loop. All results are kept until the end. Each piece of work needs what
 belongs to one task alone, such as a database session. What has been sent is not called back. A timeout costs
-a timer a piece, which is more than all the rest: None for work with its own. What never waits holds the loop.
+a timer for each piece, which is more than all the rest: pass None where the work has a timeout of its own.
+Work that never waits holds the loop.
+
 Instead: `asyncio.TaskGroup` where the number is small and known. `aiometer` also limits the rate; its limit
 is per call, it knows no timeout, gives all results or none, and raises the first of several errors only.
 `asyncio.gather` lets the others go on when one fails, and with `return_exceptions=True` errors get lost.
@@ -48,7 +52,11 @@ class WorkCancelled(Exception):
 
 @dataclass(frozen=True)
 class Failed:
-    """Stands for the result of a piece of work that has none; `error` says why."""
+    """Stands for the result of a piece of work that has none.
+
+    Attributes:
+        error: Says why.
+    """
 
     error: Exception
 
@@ -61,13 +69,21 @@ class FanOut:
         timeout_s: Seconds for one piece, its wait for a place not counted; None if it ends itself.
 
     Attributes:
-        running, done, failed, timed_out: Pieces of work; `timed_out` of the failed ones at `timeout_s`.
+        running: How many pieces of work run now.
+        done: How many have ended with a result.
+        failed: How many have ended with an error.
+        timed_out: How many of the failed ones ended at `timeout_s`.
+
+    Raises:
+        ValueError: `limit` is below 1.
     """
 
     def __init__(self, *, limit: int, timeout_s: float | None) -> None:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, got {limit!r}.")
-        self._limit, self._timeout_s = limit, timeout_s
+        self._limit = limit
+        self._timeout_s = timeout_s
+        # One semaphore for all calls: with a limit for each, their number decides how much runs.
         self._places = asyncio.Semaphore(limit)
         self.running = self.done = self.failed = self.timed_out = 0
 
@@ -92,7 +108,11 @@ class FanOut:
     ) -> list[R | Failed]:
         """Return a result or a `Failed` for each item; one that fails touches no other.
 
-        What has not ended after `deadline_s` seconds is cancelled, and is a Failed with a TimeoutError.
+        Args:
+            work: What to do with an item.
+            items: One piece of work each.
+            deadline_s: Seconds for all of them. What has not ended by then is cancelled, and is a Failed with
+                a TimeoutError. None waits for all.
         """
         results: dict[int, R | Failed] = {}
         late = Failed(TimeoutError(f"not done within {deadline_s} s"))
@@ -120,15 +140,16 @@ class FanOut:
                 group.create_task(worker([first]))
 
     async def _run(self, work: Callable[[T], Awaitable[R]], item: T) -> R:
-        # One semaphore for all calls: with a limit for each, their number decides how much runs.
         await self._places.acquire()
         self.running += 1
         try:
-            result = await work(item) if self._timeout_s is None else await self._in_time(work, item)
-            self.done += 1
-            return result
+            if self._timeout_s is None:
+                result = await work(item)
+            else:
+                result = await self._in_time(work, item)
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) and task.cancelling():
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
             # A task group takes a task that ends as cancelled for one that was cancelled, and goes on.
             self.failed += 1
@@ -139,6 +160,8 @@ class FanOut:
         finally:
             self.running -= 1
             self._places.release()
+        self.done += 1
+        return result
 
     async def _in_time(self, work: Callable[[T], Awaitable[R]], item: T) -> R:
         limit = asyncio.timeout(self._timeout_s)
@@ -146,5 +169,6 @@ class FanOut:
             async with limit:
                 return await work(item)
         except TimeoutError:
-            self.timed_out += limit.expired()
+            if limit.expired():  # else it is one that the work raised
+                self.timed_out += 1
             raise

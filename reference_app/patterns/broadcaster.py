@@ -7,18 +7,23 @@
 Use it for live data: quotes to WebSockets, progress to server-sent events. The plain loop over the sockets
 waits for the slowest, and a queue for each without a bound grows until the process is killed. Here publishing
 never waits. A listener whose queue is full loses the oldest messages, where the newest counts (quotes), or
-the connection, where each counts (fills): it comes back and resumes. What must arrive is for `outbox`.
+the connection, where each counts (fills): it comes back and resumes.
+
+Do not use it for what must arrive: that is for `outbox`.
+
 Limits: one process and one event loop; feed each worker's from Redis or from LISTEN. Who comes back to
 another worker, or after a restart, gets `Missed`. It bounds neither the number of listeners nor what waits in
 a socket: shed connections, and give each send a timeout. Subscribe first and load the state of now
 afterwards, else what comes between is lost.
+
 Instead: `broadcaster` speaks Redis, PostgreSQL and Kafka; its queues have no bound, and nobody can resume.
 
 Example:
     >>> async def listen() -> None:
     ...     quotes: Broadcaster[str] = Broadcaster(max_queued=2, when_full="drop_oldest")
     ...     with quotes.subscribe() as subscription:
-    ...         for price in ("131.10", "131.11", "131.12"): quotes.publish(price)
+    ...         for price in ("131.10", "131.11", "131.12"):
+    ...             quotes.publish(price)
     ...         quotes.close()
     ...         print([message.data async for message in subscription], subscription.dropped)
     >>> asyncio.run(listen())
@@ -48,7 +53,12 @@ class Missed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message(Generic[T]):
-    """What was published, and its id, such as the `id:` of a server-sent event."""
+    """What was published.
+
+    Attributes:
+        id: Such as the `id:` of a server-sent event.
+        data: What the publisher handed in.
+    """
 
     id: str
     data: T
@@ -56,7 +66,11 @@ class Message(Generic[T]):
 
 @dataclass(eq=False)
 class Subscription(Generic[T]):
-    """What one listener has not taken yet, and how much it lost; an async iterator for one task."""
+    """What one listener has not taken yet; an async iterator for one task.
+
+    Attributes:
+        dropped: How many messages it lost.
+    """
 
     dropped: int = field(default=0, init=False)
     _queue: deque[Message[T]]
@@ -85,7 +99,9 @@ class Broadcaster(Generic[T]):
         max_queued: Messages that wait for a listener before it counts as slow; those it missed come on top.
         when_full: What a slow listener loses: its oldest messages, or the connection.
         history: Messages that are kept; one who has none of them has missed something.
-        published, dropped, disconnected: Totals of messages, of losses, and of listeners cut off.
+        published: How many messages there were.
+        dropped: How many were lost, counted for each listener.
+        disconnected: How many listeners were cut off.
     """
 
     max_queued: int
@@ -124,7 +140,10 @@ class Broadcaster(Generic[T]):
 
     @contextmanager
     def subscribe(self, after: str | None = None) -> Iterator[Subscription[T]]:
-        """Listen while the block runs, from now on or after the message of an id (`Last-Event-ID`).
+        """Listen while the block runs.
+
+        Args:
+            after: The id of the last message that the listener has (`Last-Event-ID`); None begins now.
 
         Raises:
             Missed: That id is not known here, or no longer.

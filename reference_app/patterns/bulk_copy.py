@@ -6,26 +6,31 @@
 
 Use it for imports of thousands to millions of rows from a file or an upload: COPY takes them many times
 faster than INSERT, but one bad row ends a plain COPY with nothing copied and one error to read.
+
 Do not use it for a few rows, or where rows may exist already: copy into a temporary table, then INSERT from
 it with ON CONFLICT.
 
 Limits: finding a bad row repeats the COPY of its batch about twice, so a file that is mostly bad is slow
 until `max_bad_rows` ends it. Of two rows with one key the first wins. Deferred constraints speak at COMMIT
 and name no row. Values need the type of their column (asyncpg sends COPY in binary): let `rows` parse.
+
 Instead: `COPY ... (ON_ERROR ignore)` of PostgreSQL 17 skips text that does not parse, logs it on the server,
 and still stops at the first violated constraint. asyncpg's own `copy_records_to_table` is what this uses;
 alone it drops values beyond the last column without a word.
 
-Plain asyncpg, because SQLAlchemy has no COPY; `driver_connection` reaches it inside a session's transaction.
+It speaks asyncpg, because SQLAlchemy has no COPY; `driver_of` reaches it inside a session's transaction.
 
 Example:
     >>> import asyncio, contextlib
     >>> class Connection:  # stands for an asyncpg connection and a table that takes no shares below zero
-    ...     def transaction(self): return contextlib.nullcontext()
+    ...     def transaction(self):
+    ...         return contextlib.nullcontext()
     ...     async def copy_records_to_table(self, table, *, schema_name, columns, records):
-    ...         if min(shares for _, shares in records) < 0: raise ValueError
+    ...         if min(shares for _, shares in records) < 0:
+    ...             raise ValueError
     >>> async def rows():
-    ...     for row in [("AAPL", 5), ("MSFT", -1), ("IBM", 7)]: yield row
+    ...     for row in [("AAPL", 5), ("MSFT", -1), ("IBM", 7)]:
+    ...         yield row
     >>> copy = BulkCopy(Connection(), "positions", ["symbol", "shares"])
     >>> asyncio.run(copy.run(rows()))
     >>> copy.copied, copy.bad_rows
@@ -48,11 +53,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 Row = Sequence[Any]
 #: What the values of a row can make asyncpg raise before anything is sent.
 _UNENCODABLE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+#: SQLSTATE classes of data, of constraints, and of triggers that RAISE; the rest is not about a row.
+_ABOUT_A_ROW = {"22", "23", "P0"}
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that was left out: its number in the source, from 1, and why; never its values."""
+    """A row that was left out.
+
+    Attributes:
+        number: Its place in the source, from 1.
+        reason: Why, without its values.
+    """
 
     number: int
     reason: str
@@ -62,13 +74,18 @@ class TooManyBadRows(Exception):
     """More rows are bad than were allowed; nothing was copied, and `bad_rows` of the copy has them."""
 
 
-async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
-    """Return the asyncpg connection of a session, inside its transaction."""
+async def driver_of(session: AsyncSession) -> asyncpg.Connection:
+    """Return the asyncpg connection of a session, inside its transaction.
+
+    What goes this way commits and rolls back with the session, and sees what the session has written.
+    """
     await session.flush()
-    # SQLAlchemy sends BEGIN with its first statement. Without one, the copy would commit on its own.
-    await session.execute(text("SELECT 1"))
     raw = await (await session.connection()).get_raw_connection()
-    return raw.driver_connection
+    driver: Any = raw.driver_connection
+    if not driver.is_in_transaction():
+        # SQLAlchemy sends BEGIN with its first statement. Without one, the copy would commit on its own.
+        await session.execute(text("SELECT"))
+    return driver
 
 
 @dataclass
@@ -76,9 +93,10 @@ class BulkCopy:
     """One copy of rows into a table.
 
     Attributes:
-        connection: Of asyncpg, or from `driver_connection`.
-        table, schema: Where to; schema None: by the search path. Names are quoted.
-        columns: In the order of the values of each row.
+        connection: A connection of asyncpg; that of a session comes from `driver_of`.
+        table: The name of the table, unquoted: it is quoted here.
+        columns: Their names, in the order of the values of each row.
+        schema: Where the table is; None leaves that to the search path.
         batch_size: Rows in memory at a time.
         max_bad_rows: How many rows may be left out; 0: all or nothing.
         copied: Rows so far; they count when `run` has returned.
@@ -102,7 +120,9 @@ class BulkCopy:
             rows: For a row that cannot be parsed it yields a ValueError that says why. Closed at the end.
 
         Raises:
-            TooManyBadRows: Nothing was copied. Nor was it after any other error, which is not about a row.
+            TooManyBadRows: Nothing was copied.
+            Exception: What `rows` raised, or an error of PostgreSQL that is not about a row; nothing was
+                copied.
         """
         batch: list[tuple[int, Row]] = []
         number = 0
@@ -126,13 +146,14 @@ class BulkCopy:
         try:
             # A savepoint: a COPY that fails would else end the transaction, with all that was copied before.
             async with self.connection.transaction():
-                target = {"schema_name": self.schema, "columns": list(self.columns)}
-                records = [row for _, row in batch]
-                await self.connection.copy_records_to_table(self.table, records=records, **target)
-            self.copied += len(batch)
+                await self.connection.copy_records_to_table(
+                    self.table,
+                    schema_name=self.schema,
+                    columns=list(self.columns),
+                    records=[row for _, row in batch],
+                )
         except (asyncpg.PostgresError, *_UNENCODABLE) as error:
-            # SQLSTATE classes of data, constraints, and triggers that RAISE; the rest is not about a row.
-            if isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in {"22", "23", "P0"}:
+            if isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in _ABOUT_A_ROW:
                 raise
             if len(batch) == 1:
                 # Without the message, which quotes values.
@@ -143,6 +164,8 @@ class BulkCopy:
             middle = len(batch) // 2
             await self._copy(batch[:middle])
             await self._copy(batch[middle:])
+        else:
+            self.copied += len(batch)
 
     def _leave_out(self, number: int, reason: str) -> None:
         self.bad_rows.append(BadRow(number, reason))

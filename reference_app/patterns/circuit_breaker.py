@@ -6,11 +6,14 @@
 
 Use it around calls to a service or database that can be down for a while: without it every request waits for
 its timeout, holds a connection meanwhile, and callers pile up. Give each dependency its own breaker.
+
 Do not use it where each call goes to another host, nor for errors of the caller (a 404 is an answer), nor in
 place of timeouts: it needs them to see a hang.
+
 Limits: one process; each worker finds out for itself, at the cost of `min_calls` calls. A call that is
 cancelled tells nothing, so the timeout must stand inside, as `timeout_s` does: an `asyncio.timeout` outside
 looks like a cancellation. Do not retry inside: one broken call would count several times.
+
 Instead: `purgatory` shares the state through Redis and has hooks. It counts failures in a row, lets all
 callers through at once when it tries again, takes a cancelled call for a failure, and lets a call that began
 before the opening decide about the state of now. `aiobreaker` too lets all callers through at once.
@@ -44,7 +47,11 @@ T = TypeVar("T")
 
 
 class CircuitOpen(Exception):
-    """The call was not made; it may be tried again after `retry_after_s` seconds."""
+    """The call was not made.
+
+    Attributes:
+        retry_after_s: Seconds after which it may be tried again.
+    """
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"the circuit is open for another {retry_after_s:.1f} s")
@@ -58,13 +65,18 @@ class CircuitBreaker:
     Attributes:
         timeout_s: Seconds after which a call is ended and counts as a failure; None if it ends itself.
         open_s: Seconds without calls after it opened.
-        failure_ratio, min_calls: Share of failed calls at which it opens, if so many are in the window.
-        window_calls, window_s: How many of the last calls count, and for how many seconds.
-        trials: Calls that run, and must all succeed, in the half-open state before it closes.
-        is_failure: Which exceptions count as failures.
+        failure_ratio: Share of failed calls at which it opens.
+        min_calls: How many calls the window must hold before it opens.
+        window_calls: How many of the last calls count.
+        window_s: For how many seconds a call counts.
+        trials: How many calls run, and must all succeed, in the half-open state before it closes.
+        is_failure: Says which exceptions count as failures.
         clock: Monotonic seconds.
         state: "closed", "open" or "half_open", as of the last call.
-        calls, failures, rejected, openings: Totals since the start.
+        calls: How many calls were made.
+        failures: How many of them failed.
+        rejected: How many calls were not made.
+        openings: How often the circuit opened.
     """
 
     timeout_s: float | None
@@ -80,7 +92,8 @@ class CircuitBreaker:
     def __post_init__(self) -> None:
         self._results: deque[tuple[float, bool]] = deque(maxlen=self.window_calls)
         self._era = 0  # grows with every change of state; a call belongs to the era in which it began
-        self._opened_s, self._trials_left, self._trials_to_pass = 0.0, self.trials, self.trials
+        self._opened_s = 0.0
+        self._trials_left = self._trials_to_pass = self.trials
         self.state: Literal["closed", "open", "half_open"] = "closed"
         self.calls = self.failures = self.rejected = self.openings = 0
 
@@ -111,27 +124,32 @@ class CircuitBreaker:
         if self.state == "open" or (self.state == "half_open" and not self._trials_left):
             self.rejected += 1
             raise CircuitOpen(max(0.0, self._opened_s + self.open_s - self.clock()))
-        self._trials_left -= self.state == "half_open"
+        if self.state == "half_open":
+            self._trials_left -= 1
         self.calls += 1
         return self._era
 
     def _record(self, era: int, failed: bool | None) -> None:
-        self.failures += failed is True
+        if failed:
+            self.failures += 1
         if era != self._era:
             return  # it began before the last change, and tells nothing about the dependency of now
         if self.state == "half_open":
-            if failed is None:
-                self._trials_left += 1  # else a cancelled trial would keep the circuit open for ever
-            elif failed:
-                self._change("open")
-            else:
-                self._trials_to_pass -= 1
-                if not self._trials_to_pass:
-                    self._change("closed")
+            self._record_trial(failed)
         elif failed is not None:
             self._results.append((self.clock(), failed))
             if failed and self._is_broken():
                 self._change("open")
+
+    def _record_trial(self, failed: bool | None) -> None:
+        if failed is None:
+            self._trials_left += 1  # else a cancelled trial would keep the circuit open for ever
+        elif failed:
+            self._change("open")
+        else:
+            self._trials_to_pass -= 1
+            if not self._trials_to_pass:
+                self._change("closed")
 
     def _is_broken(self) -> bool:
         while self._results[0][0] <= self.clock() - self.window_s:

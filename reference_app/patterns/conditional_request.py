@@ -6,20 +6,25 @@
 
 Use it for resources that are read again (the client sends its ETag back and gets 304 without a body), and for
 those that two people edit: PUT, PATCH and DELETE with If-Match change the version that was seen, or nothing.
+
 Do not use it for a POST that creates (`idempotency_key`), or for streams that have no version.
 
 Limits: it compares and does not lock. Others may write between the check and your write: pass the version
 that was checked on to the UPDATE (`optimistic_version`). The ETag must change with the representation: put
 its media type and language in where there are several. Check after authentication, validation and 404. Dates
-have whole seconds: for edits require ETags. No Range. Outcomes are status codes, which request metrics count.
+have whole seconds: for edits require ETags. There is no Range. Outcomes are status codes, which request
+metrics count.
+
 Instead: `Response.make_conditional` of werkzeug does GET and HEAD, when the work is done; changes are left to
 you, and `If-Match: *` always fails there. Starlette does files (StaticFiles), without If-Match.
 
 Example:
     >>> def outcome(method, header, value, **options):
     ...     scope = {"type": "http", "method": method, "headers": [(header, value.encode())]}
-    ...     try: Preconditions(Request(scope)).check(now, **options)  # in FastAPI: Depends(Preconditions)
-    ...     except HTTPException as error: return error.status_code
+    ...     try:
+    ...         Preconditions(Request(scope)).check(now, **options)  # in FastAPI: Depends(Preconditions)
+    ...     except HTTPException as error:
+    ...         return error.status_code
     >>> now, before = Validators(etag("note", 7, 3)), etag("note", 7, 2)
     >>> outcome("GET", b"if-none-match", now.etag), outcome("GET", b"if-none-match", before)
     (304, None)
@@ -57,16 +62,19 @@ def etag(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Validators:
-    """What tells versions apart: an `etag` with its quotes, and perhaps when it changed (an aware time).
+    """What tells versions apart.
 
-    W/ in front of the quotes means equal for readers, but not byte for byte: it never satisfies If-Match.
+    Attributes:
+        etag: With its quotes. W/ in front of them means equal for readers, but not byte for byte: such a tag
+            never satisfies If-Match.
+        last_modified: When the resource changed, as an aware time.
     """
 
     etag: str
     last_modified: dt.datetime | None = None
 
     def headers(self) -> dict[str, str]:
-        """Return them for a 200, 201 or 304."""
+        """Return the headers of a 200, 201 or 304."""
         if self.last_modified is None:
             return {"ETag": self.etag}
         in_utc = self.last_modified.astimezone(dt.UTC)
@@ -98,13 +106,22 @@ class Preconditions:
         """Return if the request is to be done, in the order of RFC 9110 section 13.2.2.
 
         Args:
-            current: Of what a GET would show now; None: nothing is there.
+            current: What a GET would show now; None says that nothing is there.
             required: A change of something that is there must name its version.
             headers: Cache-Control, Vary and the like, which a 304 has like the 200.
+
+        Raises:
+            NotModified: The client has this version.
+            PreconditionFailed: The client named another version.
+            PreconditionRequired: The client named none, and had to.
+            HTTPException: 400, a header cannot be read.
         """
-        match, none_match = self._tags("if-match"), self._tags("if-none-match")
+        match = self._tags("if-match")
+        none_match = self._tags("if-none-match")
         unmodified_since = self._date("if-unmodified-since")
-        modified = current.last_modified.replace(microsecond=0) if current and current.last_modified else None
+        modified = None
+        if current is not None and current.last_modified is not None:
+            modified = current.last_modified.replace(microsecond=0)
         failed = False
         if match is not None:
             failed = not _names(match, current, weakly=False)
@@ -123,11 +140,14 @@ class Preconditions:
             raise NotModified(304, headers={**(headers or {}), **current.headers()})
 
     def _tags(self, name: str) -> list[str] | None:
-        """Return the entity tags of a header; None: it was not sent. They may contain commas."""
+        """Return the entity tags of a header, which may contain commas; None where it was not sent."""
         values = self._headers.getlist(name)
-        if not values or values == ["*"]:
-            return values or None
-        tags = _TAG.findall(value := ",".join(values))
+        if not values:
+            return None
+        if values == ["*"]:
+            return values
+        value = ",".join(values)
+        tags = _TAG.findall(value)
         if not tags or _TAG.sub("", value).strip(" \t,"):
             raise HTTPException(400, f'{name} must be "*" or a list of entity tags in quotes.')
         return tags
@@ -135,16 +155,20 @@ class Preconditions:
     def _date(self, name: str) -> dt.datetime | None:
         """Return the time in a header; None where RFC 9110 says to ignore it."""
         values = self._headers.getlist(name)
+        if len(values) != 1:
+            return None
         try:
-            date = parsedate_to_datetime(values[0]) if len(values) == 1 else None
+            date = parsedate_to_datetime(values[0])
         except (ValueError, TypeError, OverflowError):
             return None
-        return date.replace(tzinfo=date.tzinfo or dt.UTC) if date else None
+        return date.replace(tzinfo=date.tzinfo or dt.UTC)
 
 
 def _names(tags: list[str], current: Validators | None, *, weakly: bool) -> bool:
-    if current is None or tags == ["*"]:
-        return current is not None and tags == ["*"]
+    if current is None:
+        return False
+    if tags == ["*"]:
+        return True
     if weakly:
         return current.etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in tags}
     return current.etag in tags and not current.etag.startswith("W/")

@@ -6,12 +6,15 @@
 
 Use it in every service whose log is read by people: without it the lines of requests that run at the same
 time stand mixed, and a client who reports an error has nothing to name it by.
+
 Do not use it as proof of anything: the client chooses the id. Do not make a key of it (`idempotency_key`).
+
 Limits: put it outermost, so add it last. Starlette's own 500 is made outside of all middleware and comes
 without the id unless errors become replies further in, as `problem_details` does; the traceback has it all
 the same. What a request starts inherits the id (tasks, `asyncio.to_thread`); `run_in_executor` and queues do
 not: hand it over. `IdFilter` belongs on handlers, because a logger's filter does not see the records of its
 children; with a QueueHandler, on that one. Browsers read the header only where CORS exposes it.
+
 Instead: OpenTelemetry, which FastAPI speaks itself, for a trace with timings over several services.
 `asgi-correlation-id` does what this does and knows Celery and Sentry; it adds its header to one that the
 reply has already, leaves WebSockets without one and tracebacks too, and does not reset the id afterwards.
@@ -72,7 +75,8 @@ def new_id() -> str:
 class IdFilter(logging.Filter):
     """Gives every record of a handler the attribute `correlation_id`: "-" outside of requests.
 
-    handler.addFilter(IdFilter()); handler.setFormatter(logging.Formatter("%(correlation_id)s %(message)s"))
+    handler.addFilter(IdFilter())
+    handler.setFormatter(logging.Formatter("%(correlation_id)s %(message)s"))
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -85,14 +89,14 @@ class IdFilter(logging.Filter):
 class CorrelationId:
     """ASGI middleware: takes the client's id or makes one, and sends it back.
 
+    It is sent back with a WebSocket's handshake too. An exception that leaves the app gets a note with the
+    id, which whoever logs its traceback prints along.
+
     Args:
-        app: What it wraps.
+        app: The ASGI app that it wraps.
         header: Where the id comes and goes.
         trust_client: Take over ids that come in; False at the edge, where they say nothing.
-        counts: Told "accepted", "made" and "refused"; what is refused is replaced by one that is made.
-
-    Sent back also with a WebSocket's handshake. An exception that leaves the app gets a note with the id,
-    which whoever logs its traceback prints along.
+        counts: Counts "accepted", "made" and "refused"; what is refused is replaced by one that is made.
     """
 
     def __init__(
@@ -102,8 +106,9 @@ class CorrelationId:
         trust_client: bool = True,
         counts: Counter[str] | None = None,
     ) -> None:
-        self._app, self._trust_client = app, trust_client
+        self._app = app
         self._header = header.lower().encode("ascii")  # ASGI wants header names in lower case
+        self._trust_client = trust_client
         self._counts = Counter() if counts is None else counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,6 +140,7 @@ class CorrelationId:
         if self._trust_client and VALID.fullmatch(given):
             self._counts["accepted"] += 1
             return given
-        self._counts["refused"] += bool(values) and self._trust_client
+        if self._trust_client and values:
+            self._counts["refused"] += 1
         self._counts["made"] += 1
         return new_id()

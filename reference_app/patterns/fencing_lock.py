@@ -9,10 +9,14 @@ lock of this kind can promise one holder: who is paused does not feel it expire,
 The row decides: take it over before any read, and write only while it is yours (0 rows: too late, roll back):
     UPDATE jobs SET fence = :fence WHERE id = :id AND fence <= :fence RETURNING *
     UPDATE jobs SET state = 'done' WHERE id = :id AND fence = :fence
+
 Do not use it where the work is in one database alone: lock the row, or take an advisory lock.
+
 Limits: who waits polls, in no order. A blocked event loop feels the loss too late. Fences grow with the clock
 of Redis, so also after a failover that forgot the last one, if the new clock is not far behind.
-Instead: `redis.asyncio.lock`: no fence, an endless wait, one token for all. `pottery`: Redlock, no fence.
+
+Instead: `redis.asyncio.lock` has no fence, waits without end, and has one token for all. `pottery` is Redlock
+without a fence.
 
 Example:
     >>> class FakeRedis:  # for real: Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
@@ -51,6 +55,8 @@ return fence
 #: Token and key in one step: else a late holder extends or deletes the lock of another.
 EXTEND = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+#: The part of `ttl_s` in which the holder believes in its lock: two clocks drift apart a little.
+SAFE_SHARE = 0.99
 
 
 class NotAcquired(Exception):
@@ -68,9 +74,13 @@ class FencingLock:
     Attributes:
         client: Redis, with timeouts well below `ttl_s`.
         ttl_s: Seconds after which the lock of a worker that died is free.
-        wait_s, poll_s: Seconds to wait for it, and between two tries, on average; with 0 it tries once.
+        wait_s: Seconds to wait for it; with 0 it tries once.
+        poll_s: Seconds between two tries, on average.
         max_hold_s: Seconds after which a block that hangs loses it.
-        acquired, refused, extended, lost: Totals.
+        acquired: How often a lock was taken.
+        refused: How often it was not, because others held it.
+        extended: How often one was kept for longer.
+        lost: How often one was gone before the block had ended.
     """
 
     client: Redis
@@ -80,14 +90,21 @@ class FencingLock:
     max_hold_s: float = 600.0
 
     def __post_init__(self) -> None:
-        register = self.client.register_script
-        self._acquire, self._extend, self._release = register(ACQUIRE), register(EXTEND), register(RELEASE)
+        self._acquire = self.client.register_script(ACQUIRE)
+        self._extend = self.client.register_script(EXTEND)
+        self._release = self.client.register_script(RELEASE)
         self.acquired = self.refused = self.extended = self.lost = 0
 
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[int]:
-        """Hold the lock during the block, which gets the fence; raise NotAcquired or LockLost."""
-        keys, token = [f"lock:{name}", f"lock:{name}:fence"], secrets.token_hex(16)
+        """Hold the lock during the block, which gets the fence.
+
+        Raises:
+            NotAcquired: The block did not run.
+            LockLost: Another may have run beside the block.
+        """
+        keys = [f"lock:{name}", f"lock:{name}:fence"]
+        token = secrets.token_hex(16)
         until_s, fence = await self._wait_for(keys, token)
         scope = asyncio.timeout_at(until_s)
         try:
@@ -109,6 +126,7 @@ class FencingLock:
             raise LockLost("the lock was gone at the end of the block: another may have run beside it")
 
     async def _wait_for(self, keys: list[str], token: str) -> tuple[float, int]:
+        """Return until when the lock is ours, by the clock of the loop, and the fence."""
         now_s = asyncio.get_running_loop().time
         give_up_s = now_s() + self.wait_s
         while True:
@@ -122,7 +140,7 @@ class FencingLock:
                 raise
             if fence:
                 self.acquired += 1
-                return asked_s + 0.99 * self.ttl_s, fence  # how long it is ours; clocks drift a little
+                return asked_s + SAFE_SHARE * self.ttl_s, fence
             if asked_s >= give_up_s:
                 self.refused += 1
                 raise NotAcquired(f"others held the lock for {self.wait_s} s")
@@ -141,7 +159,7 @@ class FencingLock:
                 continue  # the deadline stands, and leaves time for another try
             self.extended += is_kept
             if not scope.expired():
-                scope.reschedule(min(asked_s + 0.99 * self.ttl_s, end_s) if is_kept else asked_s)
+                scope.reschedule(min(asked_s + SAFE_SHARE * self.ttl_s, end_s) if is_kept else asked_s)
 
     async def _give_back(self, keys: list[str], token: str) -> bool:
         try:

@@ -6,10 +6,14 @@
 
 Use it where a service is deployed while people use it, above all with WebSockets or server-sent events: the
 server waits for its connections before it ends the lifespan, and a stream never ends by itself. And requests
-come for seconds after SIGTERM, until the balancer has noticed. What must survive a crash goes into a job.
+come for seconds after SIGTERM, until the balancer has noticed.
+
+Do not use it for what must survive a crash: that goes into a job (`skip_locked_queue`).
+
 Limits: it goes before the handler that the server has set by the time the lifespan starts (uvicorn, also
 under gunicorn), in the main thread; elsewhere call `begin`. `notice_s`, the server's patience and `finish_s`
 together must stay below the orchestrator's (often 30 s). Ctrl-C and a second SIGTERM give no notice.
+
 Instead: a `preStop` that sleeps gives the notice too. `sse-starlette` ends its own streams, by replacing a
 method of uvicorn. `--timeout-graceful-shutdown` alone cancels streams, and clients see a cut body.
 
@@ -50,30 +54,43 @@ class Drain:
         on_begin: Called when it begins.
 
     Attributes:
-        draining, ending: Whether it has begun; whether the notice is over.
+        draining: Whether it has begun.
+        ending: Whether the notice is over.
         running: Requests and other work of now; at the end what `finish_s` was too short for.
-        interrupted: Streams that were ended.
+        interrupted: How many streams were ended.
     """
 
-    def __init__(self, notice_s: float = 5, finish_s: float = 10, on_begin: Callable[[], object] = bool):
-        self._notice_s, self._finish_s, self._on_begin = notice_s, finish_s, on_begin
-        self._waits, self._idle = dict[asyncio.Timeout, Any](), asyncio.Event()
+    def __init__(
+        self, notice_s: float = 5, finish_s: float = 10, on_begin: Callable[[], object] = lambda: None
+    ) -> None:
+        self._notice_s = notice_s
+        self._finish_s = finish_s
+        self._on_begin = on_begin
+        self._waits: dict[asyncio.Timeout, asyncio.Task[Any] | None] = {}
+        self._idle = asyncio.Event()
         self._servers: dict[int, Any] = {}  # the handlers before ours
         self.draining = self.ending = False
         self.running = self.interrupted = 0
 
     def begin(self, notice_s: float | None = None) -> None:
-        """Begin to drain; called again with a shorter notice, end sooner."""
+        """Begin to drain; called again with a shorter notice, end sooner.
+
+        Args:
+            notice_s: Seconds until streams end; None takes the notice of the constructor.
+        """
         wait_s = self._notice_s if notice_s is None else notice_s
         if not self.draining:
             self.draining = True
             self._on_begin()
-        asyncio.get_running_loop().call_later(wait_s, self._end) if wait_s else self._end()
+        if wait_s:
+            asyncio.get_running_loop().call_later(wait_s, self._end)
+        else:
+            self._end()
 
     def _end(self) -> None:
         self.ending = True
         for wait, task in self._waits.items():
-            if not task.cancelling():  # else its clean-up would be cancelled
+            if task is not None and not task.cancelling():  # else its clean-up would be cancelled
                 wait.reschedule(0)  # in the past, so at once
         self._waits.clear()
 
@@ -92,7 +109,8 @@ class Drain:
         async with aclosing(items):
             while not self.ending:
                 # Without a moment, until `_end` gives it one: it tells its cancellation from all others.
-                self._waits[wait := asyncio.timeout(None)] = asyncio.current_task()
+                wait = asyncio.timeout(None)
+                self._waits[wait] = asyncio.current_task()
                 try:
                     async with wait:
                         item = await anext(items)
@@ -123,7 +141,8 @@ class Drain:
         return counted
 
     async def __aenter__(self) -> Self:
-        self._loop, self.draining, self.ending = asyncio.get_running_loop(), False, False
+        self._loop = asyncio.get_running_loop()
+        self.draining = self.ending = False
         if threading.current_thread() is threading.main_thread():  # Python lets no other take signals
             for number in (signal.SIGTERM, signal.SIGINT):
                 handler = signal.getsignal(number)

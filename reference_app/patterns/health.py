@@ -7,11 +7,14 @@
 Use it in every service that a load balancer or an orchestrator watches. Liveness asks nobody: if it asked the
 database, an outage of the database would have every worker killed, and the restarts would come on top of it.
 Readiness asks what no request can do without, all at once, each for `timeout_s`.
+
 Do not use it as monitoring (count what requests get), nor ask for what a request can do without: one
 dependency that all workers share takes all of them out at once. Such a check is not `required`.
+
 Limits: an answer is up to `max_age_s` old, so that probes cannot wear out what they ask. One event loop. A
 check that ignores its cancellation holds the probe until the prober gives up. Whoever reaches the URL sees
 the names of failing checks; what they raised stands only in the log, once for each change.
+
 Instead: `fastapi-health` takes its conditions as dependencies; they run one after the other, without a time
 limit, an error in one is a 500, and every probe asks again.
 
@@ -47,7 +50,12 @@ _503: dict[int | str, dict[str, Any]] = {503: {"description": "Not ready", "cont
 
 
 class Report(BaseModel):
-    """What a probe is told: "degraded" if no required check fails; kinds of errors, and never their text."""
+    """What a probe is told.
+
+    Attributes:
+        status: "degraded" where checks fail, but none that is required.
+        failing: The names of the failing checks, with the kind of the error and never its text.
+    """
 
     status: Literal["ok", "degraded", "unavailable"]
     failing: dict[str, str] = Field(default_factory=dict)
@@ -64,7 +72,8 @@ class Health:
 
     Attributes:
         closed: Whether `close` was called.
-        rounds, failures: How often the checks were run; how often each of them failed.
+        rounds: How often the checks were run.
+        failures: How often each of them failed.
     """
 
     def __init__(
@@ -75,15 +84,26 @@ class Health:
         unavailable: Callable[[Report], Exception] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._timeout_s, self._max_age_s = timeout_s, max_age_s
-        self._unavailable, self._clock = unavailable, clock
+        self._timeout_s = timeout_s
+        self._max_age_s = max_age_s
+        self._unavailable = unavailable
+        self._clock = clock
         self._checks: dict[str, tuple[Check, bool]] = {}
         self._lock = asyncio.Lock()
-        self._report, self._asked_s = Report(status="ok"), float("-inf")
-        self.closed, self.rounds, self.failures = False, 0, Counter[str]()
+        self._report = Report(status="ok")
+        self._asked_s = float("-inf")
+        self.closed = False
+        self.rounds = 0
+        self.failures = Counter[str]()
 
     def add(self, name: str, check: Check, *, required: bool = True) -> None:
-        """Add a check, which fails by raising or by returning False; one of the same name is replaced."""
+        """Add a check; one of the same name is replaced.
+
+        Args:
+            name: Stands in the report and in the log.
+            check: Fails by raising or by returning False.
+            required: Whether requests cannot be served without it.
+        """
         self._checks[name] = (check, required)
         self._asked_s = float("-inf")
 
@@ -97,8 +117,11 @@ class Health:
             # Without the lock every probe that finds the report too old asks the database as well.
             async with self._lock:
                 if self._clock() - self._asked_s >= self._max_age_s:
-                    self._report, self._asked_s = await self._ask(), self._clock()
-        return Report(status="unavailable", failing={"service": "Closing"}) if self.closed else self._report
+                    self._report = await self._ask()
+                    self._asked_s = self._clock()
+        if self.closed:  # perhaps while it asked
+            return Report(status="unavailable", failing={"service": "Closing"})
+        return self._report
 
     async def _ask(self) -> Report:
         self.rounds += 1
@@ -108,22 +131,26 @@ class Health:
         failing: dict[str, str] = {}
         for name, task in tasks.items():
             # A driver may end as cancelled of its own accord; nobody cancelled the prober.
-            if (error := ConnectionError("cancelled") if task.cancelled() else task.result()) is not None:
+            error = ConnectionError("cancelled") if task.cancelled() else task.result()
+            if error is not None:
                 self.failures[name] += 1
                 failing[name] = type(error).__name__
                 if name not in self._report.failing:
                     logger.warning("health check %s fails", name, exc_info=error)
             elif name in self._report.failing:
                 logger.info("health check %s is well again", name)
-        down = any(checks[name][1] for name in failing)
-        return Report(status="unavailable" if down else "degraded" if failing else "ok", failing=failing)
+        if any(checks[name][1] for name in failing):
+            return Report(status="unavailable", failing=failing)
+        return Report(status="degraded" if failing else "ok", failing=failing)
 
     async def _run(self, check: Check) -> Exception | None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return ValueError("the check returned False") if await check() is False else None
+                if await check() is False:
+                    return ValueError("the check returned False")
         except Exception as error:
             return error
+        return None
 
     def router(self, prefix: str = "/health") -> APIRouter:
         """Return the routes `live` and `ready`, for `app.include_router`."""

@@ -7,11 +7,14 @@
 Use it for exports that are too long for one document. A list of a million rows costs gigabytes and minutes
 before the first byte. And a stream that breaks in the middle has said 200 already: here the last line is an
 end mark with the number of rows, and what has no end mark is not whole.
+
 Do not use it for pages that people turn (`keyset_page`), nor for live events, which have no end (SSE).
+
 Limits: the status is decided with the first row; what fails before it is an ordinary error. Rows wait until
 `chunk_bytes` are full: 0 for a slow source. While it streams, the rows hold what they read from: read page by
 page with a session for each, or a slow client holds a connection of the pool for as long as it likes. Row by
 row it is about as fast as the encoder; COPY to a file is faster.
+
 Instead: FastAPI streams what an endpoint yields as JSON Lines: each row is a chunk, no end mark, a 200 before
 the first row is known, and when the client leaves, the generator is closed when it is collected some time.
 `jsonlines` reads and writes files.
@@ -70,22 +73,26 @@ class JsonLines(StreamingResponse):
     """A response of lines; from `open_stream`.
 
     Attributes:
-        rows, size_bytes: What has been handed to the server so far.
+        rows: How many rows have been handed to the server so far.
+        size_bytes: How many bytes have been.
         complete: Whether the end mark has been.
     """
 
     def __init__(
         self, rows: AsyncGenerator[Any], first: Any, chunk_bytes: int, encode: Callable[[Any], bytes]
-    ):
-        self._source, self._first = rows, first
-        self._chunk_bytes, self._encode = chunk_bytes, encode
+    ) -> None:
+        self._source = rows
+        self._first = first
+        self._chunk_bytes = chunk_bytes
+        self._encode = encode
         self.rows = self.size_bytes = 0
         self.complete = False
         self._lines = self._chunks()
         super().__init__(self._lines, headers={"X-Accel-Buffering": "no"}, media_type=MEDIA_TYPE)
 
     async def _chunks(self) -> AsyncGenerator[bytes]:
-        chunk, row = bytearray(), self._first
+        chunk = bytearray()
+        row = self._first
         while row is not _END:
             lines = self._encode(row)
             chunk += lines + b"\n"
@@ -133,7 +140,8 @@ async def read_rows(lines: AsyncIterable[str | bytes]) -> AsyncGenerator[Any]:
     Raises:
         Incomplete: At the end: do not use what was read.
     """
-    rows, last = 0, None
+    rows = 0
+    last: str | bytes | None = None  # a row only if another line follows: else it is the end mark
     async for line in lines:
         if last is not None:
             yield json.loads(last)

@@ -6,9 +6,12 @@
 
 Use it where requests of one process read, decide and write in memory across an await: one account, one order
 book, one file. A lock over everything is right and slow; a lock made in each request locks nothing.
+
 Do not use it where several workers change the same thing: lock the row. Best is often one atomic statement.
+
 Limits: one process and one event loop. Not re-entrant. Keys needed together are taken in one call, which
 sorts them; nested calls can wait for each other until `timeout_s`. It bounds the wait and not the work.
+
 Instead: `asyncio-keyed-lock`, for one key a call and without limits on the wait. The `lock` of `cashews` is
 seen by other processes, but polls, knows no order of arrival, and lets everybody in when Redis is down.
 
@@ -48,10 +51,13 @@ class AlreadyHeld(RuntimeError):
 
 
 class _Slot:
+    """One key: who holds it, how many hold it or wait for it, and what those wait for."""
+
     __slots__ = ("holder", "lock", "users")
 
     def __init__(self, holder: asyncio.Task[Any] | None) -> None:
-        self.holder, self.users = holder, 1  # users: the holder and those who wait
+        self.holder = holder
+        self.users = 1
         self.lock: asyncio.Lock | None = None  # made by the first who has to wait
 
 
@@ -63,12 +69,15 @@ class KeyedLock(Generic[K]):
         max_waiting: How many tasks may wait for one key.
 
     Attributes:
-        acquired, contended, timeouts, refused: Calls that got their keys; that found one taken; that gave up;
-            that found `max_waiting` tasks before them.
+        acquired: Calls that got their keys.
+        contended: Calls that found a key taken.
+        timeouts: Calls that gave up.
+        refused: Calls that found `max_waiting` tasks before them.
     """
 
     def __init__(self, *, timeout_s: float, max_waiting: int = 1_000) -> None:
-        self._timeout_s, self._max_waiting = timeout_s, max_waiting
+        self._timeout_s = timeout_s
+        self._max_waiting = max_waiting
         self._slots: dict[K, _Slot] = {}
         self.acquired = self.contended = self.timeouts = self.refused = 0
 
@@ -98,7 +107,8 @@ class KeyedLock(Generic[K]):
                 raise
 
     async def _take_one(self, key: K) -> None:
-        task, slot = asyncio.current_task(), self._slots.get(key)
+        task = asyncio.current_task()
+        slot = self._slots.get(key)
         if slot is None:
             self._slots[key] = _Slot(task)
             return
@@ -134,7 +144,8 @@ class KeyedLock(Generic[K]):
 
 class _Hold(Generic[K]):
     def __init__(self, locks: KeyedLock[K], keys: Sequence[K]) -> None:
-        self._locks, self._keys = locks, keys
+        self._locks = locks
+        self._keys = keys
 
     async def __aenter__(self) -> None:
         slots = self._locks._slots

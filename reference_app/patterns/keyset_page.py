@@ -6,14 +6,18 @@
 
 Use it for every list that grows. OFFSET reads all rows before the page, and a row that is inserted among them
 moves the rest: a client sees one row twice, or never.
+
 Do not use it where people jump to page 17, or where rows change their place while somebody reads.
 
 Limits: the columns must be NOT NULL and together unique (end with the primary key), with an index in their
 order. Forwards only. It is no snapshot: rows inserted after the cursor are seen, before it not. A client can
 read and make up a cursor: it holds keys (up to 1 kB), so no secrets, and it is no permission.
+
 Instead: `sqlakeyset` pages backwards too and reads the order off the query. Its bookmarks name the types to
 parse whatever the columns are, so a made-up one can reach the database and end as 500. It compares rows, as
-an index likes it, under psycopg2 and not asyncpg. (Here: SQLAlchemy without I/O, for any session and query.)
+an index likes it, under psycopg2 and not asyncpg.
+
+It uses SQLAlchemy without I/O, so that it serves any session and any query.
 
 Example:
     >>> from sqlalchemy import Column, Date, Integer, MetaData, Table
@@ -47,9 +51,13 @@ from sqlalchemy.sql.operators import desc_op
 Row = TypeVar("Row")
 MAX_CURSOR_LENGTH = 2_000
 _PARSE: dict[type, Callable[[str], Any]] = {
-    int: int, str: str, Decimal: Decimal, UUID: UUID,
-    dt.date: dt.date.fromisoformat, dt.datetime: dt.datetime.fromisoformat,
-}  # fmt: skip
+    int: int,
+    str: str,
+    Decimal: Decimal,
+    UUID: UUID,
+    dt.date: dt.date.fromisoformat,
+    dt.datetime: dt.datetime.fromisoformat,
+}
 
 
 class InvalidCursor(ValueError):
@@ -57,7 +65,12 @@ class InvalidCursor(ValueError):
 
 
 class Page(NamedTuple, Generic[Row]):
-    """The rows of one page, and the cursor of the next; None on the last."""
+    """One page.
+
+    Attributes:
+        items: Its rows.
+        next_cursor: Where the next one begins; None on the last.
+    """
 
     items: Sequence[Row]
     next_cursor: str | None
@@ -67,13 +80,16 @@ class Keyset:
     """The order of a list.
 
     Args:
-        name: Of the list in this order; a cursor of another one is refused.
-        columns: As for `order_by`, with `.desc()` where it goes down. ValueError for one that may be NULL:
-            no comparison finds those rows.
+        name: The name of the list in this order; a cursor of another one is refused.
+        columns: As for `order_by`, with `.desc()` where it goes down.
+
+    Raises:
+        ValueError: A column may be NULL, and no comparison finds such rows; or its type has no cursor.
     """
 
     def __init__(self, name: str, *columns: Any) -> None:
-        self._name, self._order = name, columns
+        self._name = name
+        self._order = columns
         self._down = [getattr(column, "modifier", None) is desc_op for column in columns]
         self._columns = [c.element if down else c for c, down in zip(columns, self._down, strict=True)]
         for column in self._columns:
@@ -81,7 +97,13 @@ class Keyset:
                 raise ValueError(f"{column.key} must be NOT NULL and a number, text, date, time or UUID")
 
     def select(self, query: Select[Any], *, after: tuple[Any, ...] | None, size: int) -> Select[Any]:
-        """Add order, limit (one more than `size`) and, with a key from `decode`, where the page starts."""
+        """Add the order, the limit and where the page starts.
+
+        Args:
+            query: Finds the rows of the list.
+            after: A key from `decode`; None starts at the beginning.
+            size: Rows of a page; one more is read, to know whether more follow.
+        """
         if after is not None:
             query = query.where(self._comes_after(after))
         return query.order_by(*self._order).limit(size + 1)
@@ -93,7 +115,11 @@ class Keyset:
         return Page(rows[:size], self._encode([getattr(rows[size - 1], c.key) for c in self._columns]))
 
     def decode(self, cursor: str | None) -> tuple[Any, ...] | None:
-        """Return the key in a cursor (None for none); InvalidCursor for one that no page gave out."""
+        """Return the key in a cursor; None for none.
+
+        Raises:
+            InvalidCursor: No page gave it out.
+        """
         if cursor is None:
             return None
         try:
@@ -127,8 +153,10 @@ class Keyset:
 def link_header(params: Iterable[tuple[str, str]], next_cursor: str | None) -> str:
     """Return the value of Link; relative to the request's own address, so right behind every proxy."""
     query = [(name, value) for name, value in params if name != "cursor"]
-    following = f', <?{urlencode([*query, ("cursor", next_cursor)])}>; rel="next"' if next_cursor else ""
-    return f'<?{urlencode(query)}>; rel="first"{following}'
+    first = f'<?{urlencode(query)}>; rel="first"'
+    if next_cursor is None:
+        return first
+    return f'{first}, <?{urlencode([*query, ("cursor", next_cursor)])}>; rel="next"'
 
 
 def _text(value: Any) -> str:
@@ -138,6 +166,7 @@ def _text(value: Any) -> str:
 
 
 def _parse(type_: Any, text: str) -> Any:
+    """Return the value, or raise ValueError for one that PostgreSQL would refuse, which would be a 500."""
     value: Any = _PARSE[type_.python_type](text)
     bits = 63 if isinstance(type_, BigInteger) else 15 if isinstance(type_, SmallInteger) else 31
     if (

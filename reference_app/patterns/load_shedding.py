@@ -6,13 +6,19 @@
 
 Use it in front of what has a capacity: a pool of connections, a CPU-bound endpoint, a service. Without it a
 service that is asked for more than it can do answers everybody too late: the queue is as long as the patience
-of the clients, who give up, ask again, and make it longer. Answer `Overloaded` as 503 with Retry-After. Do
-not guard health checks with it, nor take it for fairness: one client can fill the queue (`rate_limit`).
+of the clients, who give up, ask again, and make it longer. Answer `Overloaded` as 503 with Retry-After.
+
+Do not use it in front of health checks, nor take it for fairness: one client can fill the queue
+(`rate_limit`).
+
 Limits: one process and one event loop; what waits in the socket or in the proxy is not seen. `max_running`
 must be measured, at about the load where latency begins to grow. The work that is admitted needs a timeout of
-its own. How it waits: first come, first served while the queue empties now and then. A queue that has not
-been empty for `max_wait_s` is no burst but overload: from then on nobody waits longer than `overload_wait_s`,
-and the newest goes first, because the oldest will be given up soonest.
+its own.
+
+How it waits: first come, first served while the queue empties now and then. A queue that has not been empty
+for `max_wait_s` is no burst but overload: from then on nobody waits longer than `overload_wait_s`, and the
+newest goes first, because the oldest will be given up soonest.
+
 Instead: `uvicorn --limit-concurrency` answers 503 to the whole process, without a queue. FastAPI's
 `Depends(max_concurrency=)` and `anyio.CapacityLimiter` limit what runs; their queues have no end.
 
@@ -40,7 +46,11 @@ from dataclasses import dataclass
 
 
 class Overloaded(Exception):
-    """The work was not begun; `retry_after_s` is what to tell the client, in seconds."""
+    """The work was not begun.
+
+    Attributes:
+        retry_after_s: What to tell the client, in seconds.
+    """
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -57,8 +67,10 @@ class LoadShedder:
         max_wait_s: Seconds that a burst may wait.
         overload_wait_s: Seconds that work may wait when the queue has not been empty for `max_wait_s`.
         retry_after_s: What `Overloaded` carries.
-        running, waiting: How much does so now.
-        admitted, shed_at_once, shed_late: Totals; late is after a wait in vain.
+        running: How much work runs now.
+        admitted: How much was begun.
+        shed_at_once: How much was refused at once.
+        shed_late: How much was refused after a wait in vain.
     """
 
     max_running: int

@@ -48,13 +48,13 @@ class LoopLag:
     """A gauge of how late the running event loop is; an async context manager.
 
     Args:
-        interval_s: Seconds between two ticks. Shorter sees shorter blocks and costs more (0.1 s costs nothing
-            one can measure).
+        interval_s: Seconds between two ticks. A shorter one sees shorter blocks and costs more (0.1 s costs
+            nothing that one can measure).
         window_s: Seconds that `worst_s` looks back: at least the interval at which metrics are collected.
         observe: Called with each lag in seconds, such as `Histogram.observe` of prometheus_client. If it
             raises, sampling stops and the error is raised on leaving the context.
         clock: Monotonic seconds.
-        sleep: How to wait.
+        sleep: Waits for so many seconds.
 
     Raises:
         ValueError: `interval_s` or `window_s` is not above 0.

@@ -7,9 +7,13 @@
 Use it when an API takes or returns amounts or prices. A JSON number is cut to about 17 digits before
 `Decimal` sees it, `Decimal` itself accepts "NaN", "1e3" and "1_000", and `NUMERIC(20, 2)` rounds silently. So
 an amount is a plain decimal string on the wire, a `Decimal` of bounded scale inside; rounding has one place.
+
 Do not use it for quantities that are measured and not counted (a latency, a ratio): there `float` is right.
-Limits: one scale for each type and no currency. For many currencies, conversion and formatting by locale
-reach for `py-moneyed` with `babel`. `Decimal` arithmetic keeps 28 digits: a longer product is rounded.
+
+Limits: one scale for each type and no currency. `Decimal` arithmetic keeps 28 digits: a longer product is
+rounded.
+
+Instead: `py-moneyed` with `babel`, for many currencies, conversion and formatting by locale.
 
 Example:
     >>> to_money("19.90")
@@ -77,7 +81,12 @@ def to_money(value: object, *, scale: int = 2) -> Decimal:
 
 
 def text_pattern(scale: int, *, positive: bool = False) -> str:
-    r"""Return the pattern of an amount as text; [0-9] because \d also matches the digits of other scripts."""
+    r"""Return the pattern of an amount as text; [0-9] because \d also matches the digits of other scripts.
+
+    Args:
+        scale: Digits after the point.
+        positive: Leave out zero and everything below it.
+    """
     sign = r"(?!0(\.0+)?$)" if positive else "-?"
     return rf"^{sign}(0|[1-9][0-9]{{0,{MAX_INTEGER_DIGITS - 1}}})(\.[0-9]{{1,{scale}}})?$"
 
@@ -106,8 +115,9 @@ def split_money(whole: Decimal, *, parts: int, scale: int = 2) -> list[Decimal]:
         raise InvalidMoney("expected 1 part or more")
     units = int(to_money(whole, scale=scale).scaleb(scale))
     share, rest = divmod(abs(units), parts)
+    shares = [share + 1] * rest + [share] * (parts - rest)
     sign = -1 if units < 0 else 1
-    return [Decimal(sign * (share + (index < rest))).scaleb(-scale) for index in range(parts)]
+    return [Decimal(sign * share).scaleb(-scale) for share in shares]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@
 Use it where one resource has several representations: JSON and JSON Lines, CSV for a spreadsheet, a version
 in the media type. By RFC 9110 the most specific range decides about each offer ("text/*, text/csv;q=0" takes
 any text but CSV), and only then the highest weight wins.
+
 Do not use it for an API with one representation: there JSON for everybody is friendlier than 406.
 
 Limits: media types only, no languages, charsets or encodings. A range that cannot be read is left out; if
 none is left, the header counts as absent. It adds `Vary: Accept`, without which a cache serves CSV to those
 who want JSON; where the endpoint returns a Response itself, add `Vary` there. Problems (RFC 9457) are not
 negotiated.
+
 Instead: `MIMEAccept.best_match` of werkzeug does the same, except that a range without parameters matches no
 offer that has some. `content-negotiation` (2.0) and `httpcneg` (0.1) ask which range weighs most and send
 what fits it: with the header above, CSV.
@@ -57,7 +59,8 @@ class MediaRange:
     """One member of Accept, or an offer.
 
     Attributes:
-        type, subtype: In lower case; "*" for any.
+        type: In lower case; "*" for any.
+        subtype: In lower case; "*" for any.
         parameters: Names and values in lower case, without the weight.
         weight: From 0 (not at all) to 1.
     """
@@ -79,7 +82,11 @@ class MediaRange:
 
 
 def parse_range(text: str) -> MediaRange:
-    """Return the media range in the text, or raise ValueError."""
+    """Return the media range in the text.
+
+    Raises:
+        ValueError: It is none, or its weight is none.
+    """
     name, *parts = _PART.findall(text.lower()) or [""]
     if _TYPE.fullmatch(name.strip(" \t")) is None:
         raise ValueError("expected a media range such as text/csv, text/* or */*")
@@ -90,7 +97,9 @@ def parse_range(text: str) -> MediaRange:
         if key == "q":
             weight = value
             break  # what follows the weight belongs to no media type
-        parameters.add((key, re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value))
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        parameters.add((key, value))
     if _WEIGHT.fullmatch(weight) is None:
         raise ValueError("expected a weight from 0 to 1 with at most three decimals")
     type_, _, subtype = name.strip(" \t").partition("/")

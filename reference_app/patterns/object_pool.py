@@ -7,11 +7,15 @@
 Use it for what takes long to make and can be used by one task at a time: a session with a legacy server, a
 compiled parser, a subprocess, a large buffer. Measure first: for what Python makes in microseconds the pool
 costs more than it saves, and it keeps memory that would be free.
+
 Do not use it for database, Redis or HTTP connections: their clients have pools that know the protocol.
+
 Limits: one process and one event loop. An object must not be kept after the block. A block that fails or is
 cancelled costs its object. `is_usable` must not wait, so what has died unseen fails at its first use.
-Instead: the pool of your client. `object-pool` is for threads, and gives a broken object to the next one.
-`generic-connection-pool` has connections by address, and asks each of them whether it lives before its use.
+
+Instead: use the pool of your client, if it has one. `object-pool` is for threads, and gives a broken object
+to the next one. `generic-connection-pool` has connections by address, and asks each of them whether it lives
+before its use.
 
 Example:
     >>> async def report() -> None:
@@ -67,7 +71,11 @@ class ObjectPool(Generic[T]):
         is_usable: Asked before an object is used again.
         max_idle_s: Seconds after which an unused object is not used again: below the other side's patience.
         clock: Monotonic seconds.
-        in_use, created, reused, discarded, timeouts: Objects of now; totals.
+        in_use: How many objects are lent now.
+        created: How many were made.
+        reused: How often one was lent again.
+        discarded: How many were not kept.
+        timeouts: How many callers waited in vain.
     """
 
     create: Callable[[], Awaitable[T]]
@@ -147,4 +155,5 @@ class ObjectPool(Generic[T]):
     async def __aexit__(self, *exc_info: object) -> None:
         self._closed = True  # what is in use is closed when it comes back
         while self._idle:
-            await self._discard(self._idle.pop()[1])
+            _, thing = self._idle.pop()
+            await self._discard(thing)

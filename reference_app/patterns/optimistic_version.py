@@ -20,7 +20,7 @@ Instead: SQLAlchemy's own `version_id_col` does this for every flush of a mapped
 and write happen in one session. It compares with the version that the session loaded, not with one that a
 client sent; StaleDataError does not tell a deleted row from a changed one; `update()` statements go past it.
 
-SQLAlchemy Core in the caller's session, so that the change commits with the rest of the unit of work.
+It uses SQLAlchemy Core in the caller's session, so that the change commits with the rest of the unit of work.
 
 Example:
     >>> import asyncio
@@ -28,10 +28,13 @@ Example:
     >>> notes = Table("notes", MetaData(), *(Column(name, Integer) for name in ("id", "stars", "version")))
     >>> class Session:  # stands for an AsyncSession: UPDATE finds no row of version 7, SELECT says why
     ...     answers = [None, 8]
-    ...     async def scalar(self, statement): return self.answers.pop(0)
+    ...     async def scalar(self, statement):
+    ...         return self.answers.pop(0)
     >>> changed = OptimisticVersion(notes).update(Session(), key=1, expected_version=7, values={"stars": 5})
-    >>> try: asyncio.run(changed)
-    ... except VersionConflict as conflict: print(conflict)
+    >>> try:
+    ...     asyncio.run(changed)
+    ... except VersionConflict as conflict:
+    ...     print(conflict)
     expected version 7, but the row has version 8
 
 Source: M. Fowler, "Patterns of Enterprise Application Architecture", Optimistic Offline Lock; PostgreSQL
@@ -58,7 +61,8 @@ class VersionConflict(Exception):
     def __init__(self, expected: int | None, actual: int | None) -> None:
         now = "there is no such row" if actual is None else f"the row has version {actual}"
         super().__init__(now if expected is None else f"expected version {expected}, but {now}")
-        self.expected, self.actual = expected, actual
+        self.expected = expected
+        self.actual = actual
 
 
 class OptimisticVersion:
@@ -76,7 +80,9 @@ class OptimisticVersion:
 
     def __init__(self, table: Table, *, key: str = "id", version: str = "version") -> None:
         self.writes = self.conflicts = 0
-        self._table, self._key, self._version = table, table.c[key], table.c[version]
+        self._table = table
+        self._key = table.c[key]
+        self._version = table.c[version]
 
     async def update(
         self, session: AsyncSession, *, key: Any, expected_version: int, values: Mapping[str, Any]
@@ -85,7 +91,7 @@ class OptimisticVersion:
 
         Args:
             session: The caller's unit of work. The row stays locked until it ends, so commit soon.
-            key: Which row.
+            key: The value of the key column in the row.
             expected_version: What the writer read.
             values: Columns to set; a version among them is ignored.
 
@@ -112,7 +118,7 @@ class OptimisticVersion:
 
         Args:
             sessions: Makes a unit of work for each try.
-            key: Which row.
+            key: The value of the key column in the row.
             change: Gets the row, returns the columns to set. It may run again, so it does nothing else.
             max_tries: How often at most. Of the writers that meet, one gets through each time.
 

@@ -6,23 +6,33 @@
 
 Use it where a change in the database must be told to others: a broker, a webhook, a mail. Publishing after
 the commit loses the event when the process dies in between; before it, it tells of things that never were.
+
 Do not use it for events that may be lost (`NOTIFY` is cheaper), or where the reader has the same database.
+
 Limits: an event may be published twice (a crash after publishing), with the same id: consumers remember ids.
 Order holds within a key. `add` locks the key until the writer commits: call it once, at the end of the
 transaction. An event that fails keeps those of its key behind it and is tried for ever: alert on `lag_s`. One
-event of a key goes out per round, and a long backlog of one key makes rounds slower. Polling, no LISTEN.
+event of a key goes out per round, and a long backlog of one key makes rounds slower. It polls: no LISTEN.
+
 Instead: Debezium reads the write-ahead log: no polling and no lock, but Kafka Connect to run. `pgqueuer` and
 `procrastinate` enqueue jobs in your transaction; order within a key is nobody's promise there, or (`lock` of
-procrastinate) that of ids, not of commits. (Here SQLAlchemy: an event belongs into the session of its row.)
+procrastinate) that of ids, not of commits.
+
+It speaks SQLAlchemy, because an event belongs into the session of its row.
 
 Example:
     >>> from types import SimpleNamespace
     >>> class Session:  # stands for a session on a database with one event
-    ...     async def __aenter__(self): return self
-    ...     async def __aexit__(self, *error): pass
-    ...     async def execute(self, statement, values): return self
-    ...     def all(self): return [SimpleNamespace(id=1, **vars(Event("AAPL", "placed", "{}")))]
-    >>> async def publish(event): print(event.topic, event.key, event.payload)
+    ...     async def __aenter__(self):
+    ...         return self
+    ...     async def __aexit__(self, *error):
+    ...         pass
+    ...     async def execute(self, statement, values):
+    ...         return self
+    ...     def all(self):
+    ...         return [SimpleNamespace(id=1, **vars(Event("AAPL", "placed", "{}")))]
+    >>> async def publish(event):
+    ...     print(event.topic, event.key, event.payload)
     >>> asyncio.run(Relay(SimpleNamespace(begin=Session), publish).run_once())
     placed AAPL {}
     1
@@ -44,7 +54,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-TABLE = """CREATE TABLE outbox (  -- for your migrations
+#: For your migrations.
+TABLE = """CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL, key text NOT NULL,
     topic text NOT NULL, payload text NOT NULL, tries int NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(), not_before timestamptz NOT NULL DEFAULT now())"""
@@ -53,20 +64,29 @@ INDEX = "CREATE INDEX ON outbox (key, id)"
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock_id)")
 # One round trip. The id is taken after the lock is had: it belongs to a row that the lock has to bring first.
 _ADD = text("""WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(:lock_id))
-    INSERT INTO outbox (event_id, key, topic, payload) SELECT :event_id, :key, :topic, :payload FROM turn""")
+INSERT INTO outbox (event_id, key, topic, payload) SELECT :event_id, :key, :topic, :payload FROM turn""")
 # Only the first event of each key: with any other, two relays could overtake each other within a key.
 _TAKE = text("""SELECT * FROM outbox o WHERE not_before <= statement_timestamp()
-        AND NOT EXISTS (SELECT FROM outbox earlier WHERE earlier.key = o.key AND earlier.id < o.id)
-    ORDER BY id LIMIT :limit FOR UPDATE OF o SKIP LOCKED""")
+    AND NOT EXISTS (SELECT FROM outbox earlier WHERE earlier.key = o.key AND earlier.id < o.id)
+ORDER BY id LIMIT :limit FOR UPDATE OF o SKIP LOCKED""")
 _DONE = text("DELETE FROM outbox WHERE id = :id")
-_LATER = text("""UPDATE outbox SET tries = tries + 1, not_before = clock_timestamp()
-        + make_interval(secs => least(2 ^ least(tries, 30), 300)) WHERE id = :id""")
+# Each time twice as late, five minutes at most.
+_LATER = text("""UPDATE outbox SET tries = tries + 1,
+    not_before = clock_timestamp() + make_interval(secs => least(2 ^ least(tries, 30), 300))
+WHERE id = :id""")
 _LAG = text("SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) FROM outbox")
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened. Within a key, events are published in the order of their commits."""
+    """What happened.
+
+    Attributes:
+        key: Within a key, events are published in the order of their commits.
+        topic: What kind of event it is, for the receiver.
+        payload: What there is to tell, as text.
+        event_id: By this a consumer knows an event that it gets twice.
+    """
 
     key: str
     topic: str
@@ -78,11 +98,12 @@ async def add(session: AsyncSession, *events: Event) -> None:
     """Write events, in the order in which they happened: they exist if and only if the caller commits."""
     # Without the lock, a transaction with the smaller id could commit after one with the larger id was
     # published. In one order, or two transactions with two keys wait for each other.
-    keys = {event.key: _lock_id(event.key) for event in events}
-    for lock_id in sorted(keys.values()) if len(keys) > 1 else ():
-        await session.execute(_LOCK, {"lock_id": lock_id})
+    lock_ids = {event.key: _lock_id(event.key) for event in events}
+    if len(lock_ids) > 1:  # with one key, the INSERT takes the lock itself
+        for lock_id in sorted(lock_ids.values()):
+            await session.execute(_LOCK, {"lock_id": lock_id})
     for event in events:
-        await session.execute(_ADD, {**vars(event), "lock_id": keys[event.key]})
+        await session.execute(_ADD, {**vars(event), "lock_id": lock_ids[event.key]})
 
 
 def _lock_id(key: str) -> int:
@@ -90,13 +111,17 @@ def _lock_id(key: str) -> int:
 
 
 class Relay:
-    """Publishes events; any number of relays may run. `published` and `failures` count calls of `publish`.
+    """Publishes events; any number of relays may run.
 
     Args:
         sessions: Makes the unit of work of a round.
         publish: Returns when the event is safe with its receiver, or raises.
         batch_size: Events of a round. They are published at the same time, each of another key.
         publish_timeout_s: Bounds `publish`, and so the transaction of a round.
+
+    Attributes:
+        published: How many calls of `publish` succeeded.
+        failures: How many failed.
     """
 
     def __init__(
@@ -108,7 +133,9 @@ class Relay:
         publish_timeout_s: float = 10.0,
     ) -> None:
         self.published = self.failures = 0
-        self._sessions, self._publish, self._batch_size = sessions, publish, batch_size
+        self._sessions = sessions
+        self._publish = publish
+        self._batch_size = batch_size
         self._publish_timeout_s = publish_timeout_s
 
     async def run(self, *, poll_interval_s: float = 0.5) -> None:
@@ -127,11 +154,16 @@ class Relay:
             rows = (await session.execute(_TAKE, {"limit": self._batch_size})).all()
             async with asyncio.TaskGroup() as group:
                 tasks = {row.id: group.create_task(self._try(row)) for row in rows}
-            ok = {id_: not task.cancelled() and task.result() for id_, task in tasks.items()}
-            for statement, ids in ((_DONE, [i for i in ok if ok[i]]), (_LATER, [i for i in ok if not ok[i]])):
-                if ids:
-                    await session.execute(statement, [{"id": id_} for id_ in ids])
-        return sum(ok.values())
+            done: list[dict[str, int]] = []
+            later: list[dict[str, int]] = []
+            for id_, task in tasks.items():
+                is_published = not task.cancelled() and task.result()
+                (done if is_published else later).append({"id": id_})
+            if done:
+                await session.execute(_DONE, done)
+            if later:
+                await session.execute(_LATER, later)
+        return len(done)
 
     async def lag_s(self) -> float:
         """Return for how many seconds the oldest event has been waiting: the number to alert on."""

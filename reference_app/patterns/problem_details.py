@@ -7,10 +7,14 @@
 Use it in any HTTP API: clients parse one shape and branch on `type`, which is stable while texts change.
 FastAPI's own 422 body contains the rejected input, so a password that is too short comes back in the reply
 and in every log on its way; 413 and 500 come as plain text.
+
 Do not use it where another error format is agreed (GraphQL, JSON:API, gRPC).
+
 Limits: an error after the first body byte cannot become a problem. Messages of your own validators are sent
 as they are, so they must not contain the value. Give `max_body_size` to routers and not to the app, whose 413
-is made outside of all middleware. Library to reach for instead: `fastapi-problem`.
+is made outside of all middleware.
+
+Instead: `fastapi-problem`.
 
 Example:
     >>> class OutOfCredit(Problem):
@@ -48,7 +52,18 @@ TITLES = responses | {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(Exception):
-    """Base of the errors a client may see; `detail` is for its reader, `members` are further JSON members."""
+    """Base of the errors that a client may see.
+
+    Args:
+        detail: For the person who reads it.
+        headers: Of the reply.
+        members: Further JSON members.
+
+    Attributes:
+        type: What a client branches on.
+        title: The kind of problem, the same each time.
+        status: The status of the reply.
+    """
 
     type: str = "about:blank"
     title: str = "Internal Server Error"
@@ -56,7 +71,9 @@ class Problem(Exception):
 
     def __init__(self, detail: str = "", headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail or self.title)
-        self.detail, self.headers, self.members = detail, headers, members
+        self.detail = detail
+        self.headers = headers
+        self.members = members
 
     def response(self) -> JSONResponse:
         """Return the reply for this problem."""
@@ -66,7 +83,7 @@ class Problem(Exception):
 
 
 class InvalidRequest(Problem):
-    """The request does not fit its schema; `errors` says where and why."""
+    """The request does not fit its schema; the member `errors` says where and why."""
 
     type, title, status = "/problems/invalid-request", "The request is not valid", 422
 
@@ -74,7 +91,8 @@ class InvalidRequest(Problem):
 def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
     """Return a problem of type about:blank, where the status says it all (RFC 9457 section 4.2.1)."""
     problem = Problem("" if detail == TITLES.get(status) else detail, headers)
-    problem.title, problem.status = TITLES.get(status, "Error"), status
+    problem.status = status
+    problem.title = TITLES.get(status, "Error")
     return problem
 
 
@@ -98,13 +116,15 @@ def install(app: FastAPI) -> None:
 
 
 async def _reply(request: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        if error.status_code in {204, 304}:  # no body allowed
-            return Response(status_code=error.status_code, headers=error.headers)
-        error = of_status(error.status_code, str(error.detail), error.headers)
-    elif isinstance(error, RequestValidationError):
-        error = InvalidRequest(errors=[_explain(item) for item in error.errors()])
-    return (error if isinstance(error, Problem) else of_status(500)).response()
+    if isinstance(error, Problem):
+        return error.response()
+    if isinstance(error, RequestValidationError):
+        return InvalidRequest(errors=[_explain(item) for item in error.errors()]).response()
+    if not isinstance(error, HTTPException):
+        return of_status(500).response()
+    if error.status_code in {204, 304}:  # no body allowed
+        return Response(status_code=error.status_code, headers=error.headers)
+    return of_status(error.status_code, str(error.detail), error.headers).response()
 
 
 def _explain(item: dict[str, Any]) -> dict[str, str]:

@@ -7,12 +7,15 @@
 Use it where one caller could take what is meant for all: a limit for each API key, user or address. It is a
 token bucket (as the generic cell rate algorithm): `limit` at once, then one more every `window_s / limit`
 seconds.
+
 Do not use it to protect a capacity (that is `load_shedding`), nor where one too many costs money: Redis may
 lose its last second, and while it is down hits pass uncounted (to fail closed, refuse unless `is_counted`).
+
 Limits: one policy a call. A hit whose reply is lost was counted, so the client must not retry: by the
 defaults of redis-py it could be counted eleven times. Set its timeouts, and do not rely on an
 `asyncio.timeout` around: on Python 3.11 redis-py can swallow a cancellation (it writes inside `wait_for`). A
 key lives until its bucket is full.
+
 Instead: `limits`, with more strategies and stores: its moving window keeps all hits and trusts the clocks of
 the workers; its fixed window lets twice the limit through where two windows meet. `aiolimiter` waits, in one
 process.
@@ -63,6 +66,9 @@ class Decision:
     """What the limiter says about one hit, for the reply and for the log.
 
     Attributes:
+        policy: The name of the limit.
+        limit: Units that a full bucket holds.
+        window_s: Seconds in which an empty bucket fills.
         is_allowed: Whether to do the work.
         is_counted: False where Redis did not answer: the hit is allowed, and the numbers below say nothing.
         remaining: Units that are left.
@@ -99,7 +105,12 @@ class RateLimiter:
         policy: Its name, in Redis and in the header: letters, digits, "-" and "_".
         limit: Units that a full bucket holds.
         window_s: Seconds in which an empty bucket fills.
-        allowed, refused, uncounted: Totals.
+        allowed: How many hits were allowed.
+        refused: How many were refused.
+        uncounted: How many were allowed because Redis did not answer.
+
+    Raises:
+        ValueError: The client retries, or an option is out of its range.
     """
 
     client: Redis
@@ -115,31 +126,41 @@ class RateLimiter:
         if not is_rate or re.fullmatch(r"[\w-]+", self.policy, re.ASCII) is None:
             raise ValueError("limit must be 1 to a million a second, policy of letters, digits, - and _")
         self._unit_us = self.window_s * 1_000_000 // self.limit  # whole, so that `limit` units fit exactly
+        self._size_us = self._unit_us * self.limit
         self._hit = self.client.register_script(HIT)
         self.allowed = self.refused = self.uncounted = 0
 
     async def hit(self, key: str, units: int = 1) -> Decision:
-        """Take units from the bucket of `key`, all or none; 0 looks. More than `limit` is a ValueError."""
+        """Take units from a bucket, all or none.
+
+        Args:
+            key: Whose bucket: a user, an API key, an address.
+            units: How many; 0 looks and takes nothing.
+
+        Raises:
+            ValueError: `units` is negative, or more than a full bucket holds.
+        """
         if not 0 <= units <= self.limit:
             raise ValueError(f"units must be 0 to {self.limit}, got {units}")
-        name, size_us = f"rate_limit:{self.policy}:{key}", self._unit_us * self.limit
+        name = f"rate_limit:{self.policy}:{key}"
         try:
-            reply = await self._hit(keys=[name], args=[self._unit_us, size_us, units])
+            reply = await self._hit(keys=[name], args=[self._unit_us, self._size_us, units])
         except RedisError:
             self.uncounted += 1
             return Decision(self.policy, self.limit, self.window_s, is_allowed=True, is_counted=False)
         is_allowed, used_us, wait_us = reply
-        self.allowed += is_allowed
-        self.refused += not is_allowed
-        left = (size_us - used_us) // self._unit_us
+        if is_allowed:
+            self.allowed += 1
+        else:
+            self.refused += 1
+        left = (self._size_us - used_us) // self._unit_us
         reset_us = used_us - (self.limit - left - 1) * self._unit_us if left < self.limit else 0
         return Decision(
             self.policy,
             self.limit,
             self.window_s,
-            bool(is_allowed),
-            True,
-            left,
-            reset_us / 1e6,
-            wait_us / 1e6,
+            is_allowed=bool(is_allowed),
+            remaining=left,
+            reset_s=reset_us / 1e6,
+            retry_after_s=wait_us / 1e6,
         )

@@ -7,11 +7,14 @@
 Use it for values that are costly to make and read by several workers. Once an invalidation is confirmed
 nobody gets a value from before it, in whatever order loads, fills and invalidations arrive: an entry carries
 the tokens that its tags had before its load, and counts only while they are the current ones.
+
 Do not use it for what must be right at once, such as a balance that is about to be spent.
+
 Limits: a crash between commit and `invalidate`, or a failover that forgets it, leaves the old value for
 `ttl_s` at most. If Redis cannot be told, this process uses no cache until it was told; others may see the old
 value for `ttl_s`. Load from where the commit is seen at once, not from a replica. Not for Redis Cluster.
 Callers that miss together load together: put `single_flight` around.
+
 Instead: `cashews`. It stores a late fill, and its tags are sets of keys: what a set loses is not invalidated.
 
 Example:
@@ -38,7 +41,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 V = TypeVar("V")
-ALL, MAX_UNCONFIRMED = "*", 1_000  # a tag of every entry; names after which it stands for all of them
+#: A tag of every entry.
+ALL = "*"
+#: How many invalidations may wait for Redis; with more of them everything is invalidated.
+MAX_UNCONFIRMED = 1_000
 
 #: KEYS: the entry, its tags. ARGV: a new token, milliseconds it lives. Returns tokens, time, payload or nil.
 READ = """
@@ -66,12 +72,20 @@ class RedisCache(Generic[V]):
 
     Attributes:
         client: With short timeouts, no retries, and `decode_responses` off.
-        prefix, encode, decode: Change the prefix with the format of the values. No pickle: it runs code.
+        prefix: Stands before every key in Redis; change it together with the format of the values.
+        encode: Makes bytes of a value.
+        decode: Makes a value of bytes. No pickle: it runs code.
         ttl_s: Seconds, from the start of its load, that a value may be given out.
         absent_ttl_s: The same where the load returned None: there is no such thing.
         jitter: Share of these that is cut at random: what was filled together expires apart.
         pause_s: Seconds without a try after Redis failed.
-        hits, misses, late_fills, failures: Totals; of a failure the caller sees the time it took.
+        hits: How many values came from Redis.
+        misses: How many had to be loaded.
+        late_fills: How many loaded values were not stored, because they had been invalidated meanwhile.
+        failures: How often Redis did not answer; all that a caller sees of it is the time that it took.
+
+    Raises:
+        ValueError: The client decodes what it reads.
     """
 
     client: Redis
@@ -86,13 +100,20 @@ class RedisCache(Generic[V]):
     def __post_init__(self) -> None:
         if self.client.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("values are bytes: give the client decode_responses=False")
-        self._read, self._fill = self.client.register_script(READ), self.client.register_script(FILL)
+        self._read = self.client.register_script(READ)
+        self._fill = self.client.register_script(FILL)
         self._unconfirmed: dict[str, object] = {}
         self._paused_until_s = 0.0
         self.hits = self.misses = self.late_fills = self.failures = 0
 
     async def get(self, key: str, load: Callable[[], Awaitable[V | None]], *tags: str) -> V | None:
-        """Return the value of `key`, from Redis or from `load`, to be invalidated by its key or a tag."""
+        """Return a value from Redis, or load it and store it there.
+
+        Args:
+            key: What the value is for; it can be invalidated by it.
+            load: Makes the value, or None for "there is no such thing".
+            tags: Further names by which it can be invalidated, the same each time.
+        """
         keys = [f"{self.prefix}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
         tag_ms = int(2_000 * max(self.ttl_s, self.absent_ttl_s))  # tags outlive entries, else these are lost
         found = await self._try(self._read, keys, [secrets.token_hex(8), tag_ms])
@@ -109,8 +130,8 @@ class RedisCache(Generic[V]):
             ttl_s = self.absent_ttl_s if value is None else self.ttl_s
             ttl_s *= random.uniform(1 - self.jitter, 1)  # noqa: S311 - no secret
             left_ms = int(1_000 * (started_s + ttl_s - time.monotonic()))  # less than 1 deletes the entry
-            stored = await self._try(self._fill, keys, [*found[:2], payload, left_ms, tag_ms])
-            self.late_fills += stored == 0
+            if await self._try(self._fill, keys, [*found[:2], payload, left_ms, tag_ms]) == 0:
+                self.late_fills += 1
         return value
 
     async def invalidate(self, *names: str) -> bool:
@@ -123,7 +144,8 @@ class RedisCache(Generic[V]):
                 self._unconfirmed = {ALL: object()}
             if not isinstance(error, RedisError):
                 raise
-            return self._failed()
+            self._failed()
+            return False
         return True
 
     def _tag(self, name: str) -> str:
@@ -144,7 +166,6 @@ class RedisCache(Generic[V]):
             self._failed()
             return None
 
-    def _failed(self) -> bool:
+    def _failed(self) -> None:
         self.failures += 1
         self._paused_until_s = time.monotonic() + self.pause_s
-        return False

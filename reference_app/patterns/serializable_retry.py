@@ -21,17 +21,22 @@ Instead: `stamina` or `tenacity` retry any function and have more ways to wait. 
 inside the function, set the isolation level, and recognise 40001 under SQLAlchemy's wrapper, yourself;
 stamina's defaults (0.1 s and up to 1 s of jitter) are made for networks, a conflict is over in milliseconds.
 
-SQLAlchemy, because its sessions are what a FastAPI service has at hand; tested with asyncpg.
+It speaks SQLAlchemy, because its sessions are what a FastAPI service has at hand; tested with asyncpg.
 
 Example:
     >>> class Conflict(Exception):
     ...     sqlstate = "40001"
     >>> class Session:  # stands for an AsyncSession
-    ...     async def __aenter__(self): return self
-    ...     async def __aexit__(self, *error): pass
-    ...     async def connection(self, execution_options): pass
-    ...     async def execute(self, statement): pass
-    ...     async def commit(self): pass
+    ...     async def __aenter__(self):
+    ...         return self
+    ...     async def __aexit__(self, *error):
+    ...         pass
+    ...     async def connection(self, execution_options):
+    ...         pass
+    ...     async def execute(self, statement):
+    ...         pass
+    ...     async def commit(self):
+    ...         pass
     >>> retry, runs = SerializableRetry(Session, first_wait_s=0.001), []
     >>> async def work(session):
     ...     runs.append(session)
@@ -74,12 +79,12 @@ class SerializableRetry:
         first_wait_s: Upper bound of the random wait before the second try; it doubles with each try.
         longest_wait_s: Where the doubling ends.
         retryable: SQLSTATEs to run again after. Add "23505" where the work picks a key that it found unused.
-        sleep: How to wait.
+        sleep: Waits for so many seconds.
 
     Attributes:
         commits: Units of work that were committed.
-        conflicts: Tries that PostgreSQL ended for their order. More than a few in a hundred: rethink the
-            work.
+        conflicts: Tries that PostgreSQL ended for their order. Where they are more than a few in a hundred,
+            the work should be thought over.
         exhausted: Units of work that were given up.
 
     Raises:
@@ -101,7 +106,8 @@ class SerializableRetry:
         self.commits = self.conflicts = self.exhausted = 0
         self._sessions = sessions
         self._max_tries = max_tries
-        self._waits_s = (first_wait_s, longest_wait_s)
+        self._first_wait_s = first_wait_s
+        self._longest_wait_s = longest_wait_s
         self._retryable = frozenset(retryable)
         self._sleep = sleep
 
@@ -119,8 +125,7 @@ class SerializableRetry:
         for attempt in range(self._max_tries):
             if attempt:
                 # Outside of the session: a waiting unit of work holds no connection.
-                first_s, longest_s = self._waits_s
-                bound_s = min(longest_s, first_s * 2 ** (attempt - 1))
+                bound_s = min(self._longest_wait_s, self._first_wait_s * 2 ** (attempt - 1))
                 await self._sleep(random.uniform(0, bound_s))  # noqa: S311
             try:
                 return await self._once(work)

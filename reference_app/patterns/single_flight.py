@@ -8,6 +8,7 @@ Use it in front of anything slow that many requests ask for at once: the load be
 expired, a token to be renewed, a report. The first caller starts the work, the others wait for its end.
 
 Do not use it for writes (two orders are two orders), nor instead of a cache: nothing is kept afterwards.
+
 Limits: one process and one event loop; N workers do the work N times. Callers get the same object, and the
 same exception: change neither. The work runs in a task of its own with the context variables of its first
 caller, and may outlive that caller, so it must not use what belongs to one request, such as its database

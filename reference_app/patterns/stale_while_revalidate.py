@@ -6,18 +6,22 @@
 
 Use it where a slow answer hurts more than one some seconds old: quotes on a page, exchange rates, flags.
 Nobody waits at the expiry, the source sees one load a key, and while it fails the old value holds out.
+
 Do not use it where the first request after a change must see it, nor for keys that are rarely asked for: a
 value is renewed only when somebody asks, and that one gets the old one.
+
 Limits: one process and one event loop. The bound counts entries, not bytes. Who asks for a cold key waits and
 gets the error of its load; a load goes on when its callers leave, so give it a timeout. It runs in the
 context in which the cache was opened: the user of the request that starts it must not end up in everybody's
 value.
+
 Instead: `cashews` with `early` does it in Redis too; a failed load is tried again by every next request, cold
 keys are not protected. For whole responses a proxy: `Cache-Control: max-age=5, stale-while-revalidate=30`.
 
 Example:
     >>> prices = iter(["131.12", "131.40", "131.38"])
-    >>> async def load(symbol: str) -> str: return next(prices)
+    >>> async def load(symbol: str) -> str:
+    ...     return next(prices)
     >>> async def page() -> None:
     ...     async with StaleWhileRevalidate(load=load, fresh_s=0, stale_s=30) as quotes:
     ...         print(await quotes.get("AAPL"), "/", await quotes.get("AAPL"))
@@ -67,10 +71,13 @@ class StaleWhileRevalidate(Generic[K, V]):
         stale_s: Seconds after these that it is still given out, while it is renewed.
         retry_s: Seconds without a try after a load that failed.
         max_entries: How many values are kept; beyond it the least recently used one goes.
-        max_loads: How many loads may run at once; beyond it they are `skipped`.
+        max_loads: How many loads may run at once.
         clock: Monotonic seconds.
-        fresh, stale, misses: Answers by their kind; a miss had to wait.
-        failures: Loads that failed. It needs an alert: old values hide the trouble for `stale_s`.
+        fresh: How many answers were fresh.
+        stale: How many were old.
+        misses: How many had to wait for a load.
+        failures: Loads that failed. This needs an alert: old values hide the trouble for `stale_s`.
+        skipped: Loads that were not started, because `max_loads` were running or the cache was closed.
     """
 
     load: Callable[[K], Coroutine[Any, Any, V]]
@@ -99,16 +106,17 @@ class StaleWhileRevalidate(Generic[K, V]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def get(self, key: K) -> V:
-        """Return the value, read at most `fresh_s + stale_s` ago, or raise what its load raised."""
-        now_s, entry = self.clock(), self._entries.get(key)
+        """Return a value that was read at most `fresh_s + stale_s` ago.
+
+        Raises:
+            NotLoaded: There is none, and none can be loaded now.
+            Exception: There is none, and this is what its load raised.
+        """
+        now_s = self.clock()
+        entry = self._entries.get(key)
         if entry is None or now_s >= entry.read_s + self.fresh_s + self.stale_s:
             self.misses += 1
-            task = self._loads.get(key) or self._start(key)
-            if task is not None:
-                await asyncio.wait([task])  # awaiting the task would cancel it together with this caller
-            if task is None or task.cancelled():
-                raise NotLoaded("the cache is closed, or too many loads are running")
-            return task.result()
+            return await self._loaded(key)
         self._entries.move_to_end(key)
         if now_s < entry.read_s + self.fresh_s:
             self.fresh += 1
@@ -123,6 +131,14 @@ class StaleWhileRevalidate(Generic[K, V]):
         self._entries.pop(key, None)
         self._loads.pop(key, None)
 
+    async def _loaded(self, key: K) -> V:
+        task = self._loads.get(key) or self._start(key)
+        if task is not None:
+            await asyncio.wait([task])  # awaiting the task would cancel it together with this caller
+        if task is None or task.cancelled():
+            raise NotLoaded("the cache is closed, or too many loads are running")
+        return task.result()
+
     def _start(self, key: K) -> asyncio.Task[V] | None:
         if self._context is None or len(self._tasks) >= self.max_loads:
             self.skipped += 1
@@ -135,16 +151,19 @@ class StaleWhileRevalidate(Generic[K, V]):
 
     def _ended(self, key: K, read_s: float, task: asyncio.Task[V]) -> None:
         self._tasks.discard(task)
-        if is_current := self._loads.get(key) is task:  # else it was invalidated: this is the old value
+        is_current = self._loads.get(key) is task  # else it was invalidated: this is the old value
+        if is_current:
             del self._loads[key]
         if task.cancelled():
             return
-        if (error := task.exception()) is None and is_current:
+        error = task.exception()
+        if error is not None:
+            self.failures += 1
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.retry_at_s = self.clock() + self.retry_s
+                logging.getLogger(__name__).warning("a load failed, the old value stays", exc_info=error)
+        elif is_current:
             self._entries[key] = _Entry(task.result(), read_s)
             if len(self._entries) > self.max_entries:
                 self._entries.popitem(last=False)
-        elif error is not None:
-            self.failures += 1
-            if (entry := self._entries.get(key)) is not None:
-                entry.retry_at_s = self.clock() + self.retry_s
-                logging.getLogger(__name__).warning("a load failed, the old value stays", exc_info=error)

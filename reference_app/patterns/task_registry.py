@@ -8,11 +8,14 @@ Use it for work that the client need not wait for and that may be lost in a cras
 metric, warm a connection. `asyncio.create_task` alone is a trap: the loop holds tasks weakly, so one that
 nobody keeps may disappear in the middle, its error is told when it is collected, if ever, and at shutdown it
 is cut off wherever it is.
+
 Do not use it for what must happen (an order, a mail): that goes into the database first (`outbox`,
 `skip_locked_queue`). Nor for work whose result is awaited: that is a `TaskGroup`.
+
 Limits: one process and one event loop. More than `max_tasks` are refused and not queued, because a queue of
 losable work only hides that it is too much. A task must not use what belongs to the request, such as its
 database session; it does inherit its context variables. A task that ignores its cancellation is left behind.
+
 Instead: `aiojobs` queues what is above its limit (10,000 unless told) and gives tasks 0.1 s to clean up.
 FastAPI's `BackgroundTasks` run one after the other, and the first that fails ends the rest.
 
@@ -54,12 +57,17 @@ class TaskRegistry:
         cancel_s: Seconds that it then waits for their clean-up.
 
     Attributes:
-        started, failed, cancelled, refused: Totals of tasks.
+        started: How many tasks were started.
+        failed: How many of them raised.
+        cancelled: How many of them ended as cancelled.
+        refused: How many were not started.
         abandoned: Tasks that ignored their cancellation at the end.
     """
 
     def __init__(self, *, max_tasks: int, finish_s: float, cancel_s: float = 1.0) -> None:
-        self._max_tasks, self._finish_s, self._cancel_s = max_tasks, finish_s, cancel_s
+        self._max_tasks = max_tasks
+        self._finish_s = finish_s
+        self._cancel_s = cancel_s
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self.started = self.failed = self.cancelled = self.refused = self.abandoned = 0
@@ -69,6 +77,10 @@ class TaskRegistry:
 
     def start(self, work: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
         """Start a coroutine as a task; what it raises is logged under its name.
+
+        Args:
+            work: Closed if it is refused.
+            name: For the log; without it that of the coroutine.
 
         Raises:
             NotStarted: It does not run, and never will.

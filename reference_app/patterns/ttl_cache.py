@@ -52,7 +52,13 @@ _MISSING = object()
 
 @dataclass
 class _Loads:
-    """The loads of one key that are under way: the number of the last, and up to which they are too late."""
+    """The loads of one key that are under way.
+
+    Attributes:
+        running: How many there are.
+        last: The number of the last one that began.
+        outdated: Loads up to this number are too late.
+    """
 
     running: int = 0
     last: int = 0
@@ -72,15 +78,18 @@ class TTLCache(Generic[K, V]):
 
     Attributes:
         hits: Answers from the cache.
-        misses: Questions it could not answer; `expired` of them because the entry was too old.
-        evicted: Entries that made room for others; many of them, and `max_entries` is too low.
+        misses: Questions it could not answer.
+        expired: How many of these because the entry was too old.
+        evicted: Entries that made room for others; where they are many, `max_entries` is too low.
         late_fills: Loaded values that were not stored because the entry had been changed meanwhile.
     """
 
     def __init__(self, *, ttl_s: float, max_entries: int, clock: Clock = time.monotonic) -> None:
         if ttl_s <= 0 or max_entries <= 0:
             raise ValueError(f"ttl_s and max_entries must be above 0, got {ttl_s!r} and {max_entries!r}.")
-        self._ttl_s, self._max_entries, self._clock = ttl_s, max_entries, clock
+        self._ttl_s = ttl_s
+        self._max_entries = max_entries
+        self._clock = clock
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._loads: dict[K, _Loads] = {}
         self.hits = self.misses = self.expired = self.evicted = self.late_fills = 0

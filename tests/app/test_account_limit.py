@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from deskbook.desk import RunningApp, running_app
+from deskbook.desk.database import desk_template
 from deskbook.races import Report, SQLAlchemyGate, explore
-from deskbook.running import RunningApp, desk_template, running_app
 from deskbook.services import fresh_database
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine

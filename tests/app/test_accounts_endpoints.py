@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 from reference_app.accounts.models import OUTSIDE_WORLD
 

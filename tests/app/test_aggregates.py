@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 from deskbook.services import cluster
 from redis import Redis
 from sqlalchemy import event

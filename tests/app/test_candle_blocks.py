@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 from reference_app.market.candle_lines import (
     COLUMNS,

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 ADD = "INSERT INTO candles SELECT i, '2014-01-01', 1, 1, 1, 1, 1, 1 FROM unnest($1::int[]) i"
 NEW = "INSERT INTO instruments (symbol, name) VALUES ($1, 'New Inc.') RETURNING id"

@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import datetime as dt
 from email.utils import parsedate_to_datetime
 
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 from reference_app.infra.deprecation import deprecated_by
 

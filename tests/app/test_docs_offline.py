@@ -7,7 +7,7 @@ import hashlib
 import re
 
 import pytest
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 
 
 async def test_the_page_names_no_other_host(desk: RunningApp) -> None:

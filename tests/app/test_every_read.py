@@ -10,7 +10,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 import httpx
 import pytest
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 
 PRIVATE, OPEN, NO_STORE = "private, no-cache", "public, max-age=60", "no-store"
 ENTRY = "private, max-age=86400, immutable"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 from starlette.types import Message, Receive, Scope, Send
 
 from reference_app.infra.http_methods import HttpMethodsMiddleware

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import httpx
 import jwt
 import pytest
-from deskbook.running import PASSWORD, TOKEN_SECRET, RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
+from deskbook.desk.database import PASSWORD, TOKEN_SECRET
 
 from reference_app.identity.dependencies import requires
 from reference_app.identity.passwords import Passwords

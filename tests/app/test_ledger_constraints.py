@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from deskbook.running import desk_template
+from deskbook.desk.database import desk_template
 from deskbook.services import fresh_database
 
 from reference_app.accounts.models import OUTSIDE_WORLD

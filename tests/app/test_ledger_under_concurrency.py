@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 
 from reference_app.accounts.models import TransactionKind
 from reference_app.accounts.service import post

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
-from deskbook.running import TOKEN_SECRET, RunningApp
+from deskbook.desk import RunningApp
+from deskbook.desk.database import TOKEN_SECRET
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reference_app.app import create_app

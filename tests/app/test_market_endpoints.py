@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 
 async def all_pages(desk: RunningApp, url: str) -> tuple[list[Any], int]:

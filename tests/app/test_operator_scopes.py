@@ -7,7 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from deskbook.running import PASSWORD, RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
+from deskbook.desk.database import PASSWORD
 
 from reference_app.identity import __main__ as command
 from reference_app.identity.service import SCOPES, OperatorService

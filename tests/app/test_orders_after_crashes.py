@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 from sqlalchemy.engine import make_url
 
 MANY = 1000

@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 import httpx
+from deskbook.desk.database import PASSWORD, TOKEN_SECRET, USER
 from deskbook.load import Workload, load_together
-from deskbook.running import PASSWORD, TOKEN_SECRET, USER
 from deskbook.services import fresh_redis
 from deskbook.serving import serving_app
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 from reference_app.orders.states import TRANSITIONS, ImpossibleTransition, OrderState, step
 

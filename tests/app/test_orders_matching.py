@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 from reference_app.market.exchange_client import ExchangeQuote
 from reference_app.market.problems import QuoteUnavailable

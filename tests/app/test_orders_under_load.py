@@ -20,9 +20,9 @@ import asyncpg
 import httpx
 import psutil
 import pytest
-from deskbook.running import PASSWORD, TOKEN_SECRET, USER
+from deskbook.desk.companions import companions
+from deskbook.desk.database import PASSWORD, TOKEN_SECRET, USER
 from deskbook.serving import ServedApp, serving_app
-from deskbook.serving.companions import companions
 from redis.asyncio import Redis
 
 CLIENTS = 32

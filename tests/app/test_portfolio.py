@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 from sqlalchemy import event
 
 from reference_app.market.exchange_client import ExchangeQuote

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from decimal import Decimal
 
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 from deskbook.services import fresh_database
 
 from reference_app.data.load import NAMES, PRICES, load, load_async, read_prices

@@ -9,7 +9,7 @@ import logging
 import asyncpg
 import httpx
 import pytest
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 from sqlalchemy.engine import make_url
 
 from reference_app.patterns.problem_details import Problem

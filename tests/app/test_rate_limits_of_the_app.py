@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from deskbook.running import running_app
+from deskbook.desk import running_app
 from deskbook.services import fresh_redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry

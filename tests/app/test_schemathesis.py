@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 import schemathesis
-from deskbook.running import TOKEN_SECRET, USER
+from deskbook.desk.database import TOKEN_SECRET, USER
 from deskbook.services import fresh_redis
 from deskbook.serving import serving_app
 from hypothesis import HealthCheck, Phase, given, settings

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 import uvicorn
-from deskbook.running import TOKEN_SECRET, desk_template
+from deskbook.desk.database import TOKEN_SECRET, desk_template
 from deskbook.services import fresh_database, fresh_redis
 
 import reference_app.__main__ as command

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 import uvicorn
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 from deskbook.services import fresh_database
 
 import reference_app.__main__

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from deskbook.running import RunningApp
+from deskbook.desk import RunningApp
 
 BODY = {"name": "Big ones", "note": "since 2010", "symbols": ["IBM", "AAPL"]}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +22,16 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from reference_app.patterns.advisory_lock import AdvisoryLocks, LockTimeout
 
 Sessions = async_sessionmaker[AsyncSession]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -136,37 +147,33 @@ def test_numbers_fit_and_namespaces_keep_names_apart() -> None:
     assert all(-(2**63) <= AdvisoryLocks("a").lock_id(str(it)) < 2**63 for it in range(100))
 
 
-def test_waiting_is_bounded_and_the_setting_is_given_back() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            locks, name = names()
-            locks._wait_ms = "30"
-            async with sessions.begin() as holder:
-                await locks.take(holder, name, "another")
-                assert await holder.scalar(text("SELECT current_setting('lock_timeout')")) == "7s"
-                async with sessions() as session:
-                    with pytest.raises(LockTimeout, match="for 30 ms"):
-                        await locks.take(session, name)
-                assert (locks.taken, locks.timed_out) == (2, 1)
-            async with sessions.begin() as session:
-                await locks.take(session, name)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_waiting_is_bounded_and_the_setting_is_given_back() -> None:
+    async with database() as sessions:
+        locks, name = names()
+        locks._wait_ms = "30"
+        async with sessions.begin() as holder:
+            await locks.take(holder, name, "another")
+            assert await holder.scalar(text("SELECT current_setting('lock_timeout')")) == "7s"
+            async with sessions() as session:
+                with pytest.raises(LockTimeout, match="for 30 ms"):
+                    await locks.take(session, name)
+            assert (locks.taken, locks.timed_out) == (2, 1)
+        async with sessions.begin() as session:
+            await locks.take(session, name)
 
 
-def test_trying_does_not_wait_and_the_lock_ends_with_commit_and_rollback() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            locks, name = names()
-            for end in (AsyncSession.commit, AsyncSession.rollback):
-                async with sessions() as holder, sessions() as other:
-                    assert await locks.try_take(holder, name)
-                    assert not await locks.try_take(other, name)
-                    await end(holder)
-                    assert await locks.try_take(other, name)
-            assert (locks.taken, locks.refused) == (4, 2)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_trying_does_not_wait_and_the_lock_ends_with_commit_and_rollback() -> None:
+    async with database() as sessions:
+        locks, name = names()
+        for end in (AsyncSession.commit, AsyncSession.rollback):
+            async with sessions() as holder, sessions() as other:
+                assert await locks.try_take(holder, name)
+                assert not await locks.try_take(other, name)
+                await end(holder)
+                assert await locks.try_take(other, name)
+        assert (locks.taken, locks.refused) == (4, 2)
 
 
 def test_names_are_locked_in_one_order_and_once() -> None:
@@ -188,27 +195,25 @@ def test_names_are_locked_in_one_order_and_once() -> None:
     assert len(one_way.locked) == 3
 
 
-def test_who_is_cancelled_while_waiting_leaves_no_lock_behind() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            locks, name = names()
+@in_a_loop
+async def test_who_is_cancelled_while_waiting_leaves_no_lock_behind() -> None:
+    async with database() as sessions:
+        locks, name = names()
 
-            async def take() -> None:
-                async with sessions.begin() as session:
-                    await locks.take(session, name)
+        async def take() -> None:
+            async with sessions.begin() as session:
+                await locks.take(session, name)
 
-            async with sessions.begin() as holder:
-                await locks.take(holder, name)
-                waiter = asyncio.create_task(take())
-                await until_one_waits(sessions)
-                waiter.cancel()
-                await asyncio.wait([waiter], timeout=10)
-                assert waiter.cancelled()
-                assert sessions.kw["bind"].pool.checkedout() == 1
-            await take()
-            assert locks.taken == 2
-
-    asyncio.run(main())
+        async with sessions.begin() as holder:
+            await locks.take(holder, name)
+            waiter = asyncio.create_task(take())
+            await until_one_waits(sessions)
+            waiter.cancel()
+            await asyncio.wait([waiter], timeout=10)
+            assert waiter.cancelled()
+            assert sessions.kw["bind"].pool.checkedout() == 1
+        await take()
+        assert locks.taken == 2
 
 
 def test_a_wait_that_postgresql_would_take_for_ever_is_refused() -> None:

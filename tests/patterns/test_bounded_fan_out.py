@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,16 @@ import pytest
 from reference_app.patterns.bounded_fan_out import Failed, FanOut, WorkCancelled
 
 Make = Callable[..., FanOut]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -230,53 +241,47 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
         asyncio.run(check(twin))
 
 
-def test_a_piece_that_is_too_slow_ends_and_its_own_timeouts_are_not_ours() -> None:
+@in_a_loop
+async def test_a_piece_that_is_too_slow_ends_and_its_own_timeouts_are_not_ours() -> None:
     async def work(number: int) -> int:
         if number == 1:
             raise TimeoutError("of the driver")
         await asyncio.Event().wait()
         return number
 
-    async def main() -> None:
-        fan_out = FanOut(limit=2, timeout_s=0.01)
-        outcomes = await fan_out.outcomes(work, range(2), None)
-        assert [str(it.error) for it in outcomes if isinstance(it, Failed)] == ["", "of the driver"]
-        assert (fan_out.failed, fan_out.timed_out) == (2, 1)
-
-    asyncio.run(main())
+    fan_out = FanOut(limit=2, timeout_s=0.01)
+    outcomes = await fan_out.outcomes(work, range(2), None)
+    assert [str(it.error) for it in outcomes if isinstance(it, Failed)] == ["", "of the driver"]
+    assert (fan_out.failed, fan_out.timed_out) == (2, 1)
 
 
-def test_several_errors_at_once_are_all_raised() -> None:
-    async def main() -> None:
-        all_run = asyncio.Barrier(3)
+@in_a_loop
+async def test_several_errors_at_once_are_all_raised() -> None:
+    all_run = asyncio.Barrier(3)
 
-        async def work(number: int) -> None:
-            await all_run.wait()
-            raise LookupError(number)
+    async def work(number: int) -> None:
+        await all_run.wait()
+        raise LookupError(number)
 
-        with pytest.raises(ExceptionGroup) as caught:
-            await FanOut(limit=3, timeout_s=None).map(work, range(3))
-        assert sorted(it.args for it in caught.value.exceptions) == [(0,), (1,), (2,)]
-
-    asyncio.run(main())
+    with pytest.raises(ExceptionGroup) as caught:
+        await FanOut(limit=3, timeout_s=None).map(work, range(3))
+    assert sorted(it.args for it in caught.value.exceptions) == [(0,), (1,), (2,)]
 
 
-def test_items_may_come_lazily_and_their_error_is_heard() -> None:
+@in_a_loop
+async def test_items_may_come_lazily_and_their_error_is_heard() -> None:
     def items() -> Iterator[int]:
         yield 1
         yield 2
         raise ValueError("line 3 is no CSV")
 
-    async def main() -> None:
-        fan_out, exchange = FanOut(limit=1, timeout_s=None), Exchange(open_=True)
-        with pytest.raises(ExceptionGroup) as caught:
-            await fan_out.map(exchange, items())
-        assert [str(it) for it in caught.value.exceptions] == ["line 3 is no CSV"]
-        with pytest.raises(ExceptionGroup):
-            await fan_out.outcomes(exchange, items(), None)
-        assert fan_out.running == 0
-
-    asyncio.run(main())
+    fan_out, exchange = FanOut(limit=1, timeout_s=None), Exchange(open_=True)
+    with pytest.raises(ExceptionGroup) as caught:
+        await fan_out.map(exchange, items())
+    assert [str(it) for it in caught.value.exceptions] == ["line 3 is no CSV"]
+    with pytest.raises(ExceptionGroup):
+        await fan_out.outcomes(exchange, items(), None)
+    assert fan_out.running == 0
 
 
 def test_nothing_gives_nothing_and_no_limit_is_refused() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -14,6 +15,16 @@ import pytest
 from reference_app.patterns.broadcaster import Broadcaster, Missed, SlowListener
 
 Make = Callable[..., Broadcaster[Any]]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -209,26 +220,22 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
         asyncio.run(check(twin))
 
 
-def test_a_listener_that_leaves_while_all_are_served_is_left_out() -> None:
-    async def main() -> None:
-        quotes = Broadcaster[int](max_queued=1, when_full="disconnect")
-        with quotes.subscribe():
-            pass
-        quotes.publish(1)
-        assert (len(quotes), quotes.published, quotes.disconnected) == (0, 1, 0)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_listener_that_leaves_while_all_are_served_is_left_out() -> None:
+    quotes = Broadcaster[int](max_queued=1, when_full="disconnect")
+    with quotes.subscribe():
+        pass
+    quotes.publish(1)
+    assert (len(quotes), quotes.published, quotes.disconnected) == (0, 1, 0)
 
 
-def test_a_listener_cut_off_keeps_nothing_in_memory() -> None:
-    async def main() -> None:
-        fills = Broadcaster[bytes](max_queued=2, when_full="disconnect")
-        with fills.subscribe() as hangs_in_its_send:
-            for _ in range(5):
-                fills.publish(b"x")
-            assert len(hangs_in_its_send._queue) == 0
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_listener_cut_off_keeps_nothing_in_memory() -> None:
+    fills = Broadcaster[bytes](max_queued=2, when_full="disconnect")
+    with fills.subscribe() as hangs_in_its_send:
+        for _ in range(5):
+            fills.publish(b"x")
+        assert len(hangs_in_its_send._queue) == 0
 
 
 def test_the_example_in_the_docstring_runs() -> None:

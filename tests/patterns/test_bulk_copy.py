@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,11 +18,20 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from reference_app.patterns.bulk_copy import BulkCopy, TooManyBadRows
-from reference_app.patterns.bulk_copy import driver_connection as connection_of
+from reference_app.patterns.bulk_copy import BulkCopy, TooManyBadRows, driver_of
 
 COLUMNS = ["symbol", "shares"]
 TABLE = "CREATE TABLE positions (symbol varchar(8) PRIMARY KEY, shares int NOT NULL CHECK (shares >= 0))"
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -131,37 +141,33 @@ def test_wrong_twins_are_rejected(twin: type[BulkCopy]) -> None:
     assert not asyncio.run(good_rows_arrive_and_bad_ones_are_named(twin, 7))
 
 
-def test_reports_quote_no_values() -> None:
+@in_a_loop
+async def test_reports_quote_no_values() -> None:
     assert not any("hidden" in reason or "thirty" in reason or "far too" in reason for reason in BAD.values())
-
-    async def main() -> str:
-        async with database() as (_, connection):
-            await connection.execute("CREATE TYPE mood AS ENUM ('calm')")
-            await connection.execute("CREATE TABLE moods (mood mood)")
-            copy = BulkCopy(connection, "moods", ["mood"])
-            await copy.run(stream([("secret",)]))
-            return copy.bad_rows[0].reason
-
-    assert asyncio.run(main()) == "InvalidTextRepresentationError"
+    async with database() as (_, connection):
+        await connection.execute("CREATE TYPE mood AS ENUM ('calm')")
+        await connection.execute("CREATE TABLE moods (mood mood)")
+        copy = BulkCopy(connection, "moods", ["mood"])
+        await copy.run(stream([("secret",)]))
+        assert copy.bad_rows[0].reason == "InvalidTextRepresentationError"
 
 
 @pytest.mark.parametrize(("max_bad_rows", "good"), [(0, False), (9, False), (10, True)])
-def test_too_many_bad_rows_undo_everything(max_bad_rows: int, good: bool) -> None:
-    async def main() -> None:
-        async with database() as (_, connection):
-            copy = BulkCopy(connection, "positions", COLUMNS, batch_size=7, max_bad_rows=max_bad_rows)
-            if good:
+@in_a_loop
+async def test_too_many_bad_rows_undo_everything(max_bad_rows: int, good: bool) -> None:
+    async with database() as (_, connection):
+        copy = BulkCopy(connection, "positions", COLUMNS, batch_size=7, max_bad_rows=max_bad_rows)
+        if good:
+            await copy.run(stream(MIXED))
+        else:
+            with pytest.raises(TooManyBadRows, match=f"more than {max_bad_rows} rows"):
                 await copy.run(stream(MIXED))
-            else:
-                with pytest.raises(TooManyBadRows, match=f"more than {max_bad_rows} rows"):
-                    await copy.run(stream(MIXED))
-                assert len(copy.bad_rows) == max_bad_rows + 1
-            assert bool(await symbols(connection)) is good
-
-    asyncio.run(main())
+            assert len(copy.bad_rows) == max_bad_rows + 1
+        assert bool(await symbols(connection)) is good
 
 
-def test_memory_is_bounded_by_the_batch() -> None:
+@in_a_loop
+async def test_memory_is_bounded_by_the_batch() -> None:
     alive, most = 0, 0
 
     class Row(tuple):  # type: ignore[type-arg]
@@ -179,85 +185,78 @@ def test_memory_is_bounded_by_the_batch() -> None:
         for number in range(5_000):
             yield Row(f"S{number}", number)
 
-    async def main() -> int:
-        async with database() as (_, connection):
-            copy = BulkCopy(connection, "positions", COLUMNS, batch_size=100)
-            await copy.run(rows())
-            return copy.copied
-
-    assert asyncio.run(main()) == 5_000
+    async with database() as (_, connection):
+        copy = BulkCopy(connection, "positions", COLUMNS, batch_size=100)
+        await copy.run(rows())
+        assert copy.copied == 5_000
     assert most <= 102
 
 
-def test_trouble_that_is_not_about_a_row_is_raised_at_once_and_undoes_everything() -> None:
-    async def main() -> None:
-        async with database() as (_, connection):
-            with pytest.raises(asyncpg.UndefinedColumnError):
-                await BulkCopy(connection, "positions", ["symbol", "price"]).run(stream([("AAPL", 1)]))
+@in_a_loop
+async def test_trouble_that_is_not_about_a_row_is_raised_at_once_and_undoes_everything() -> None:
+    async with database() as (_, connection):
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await BulkCopy(connection, "positions", ["symbol", "price"]).run(stream([("AAPL", 1)]))
 
-            async def breaks() -> AsyncGenerator[Any, None]:
-                yield ("AAPL", 1)
-                yield ("MSFT", 1)
-                raise ValueError("the upload broke off")
+        async def breaks() -> AsyncGenerator[Any, None]:
+            yield ("AAPL", 1)
+            yield ("MSFT", 1)
+            raise ValueError("the upload broke off")
 
-            with pytest.raises(ValueError, match="broke off"):
-                await BulkCopy(connection, "positions", COLUMNS, batch_size=1).run(breaks())
-            assert await symbols(connection) == []
-
-    asyncio.run(main())
+        with pytest.raises(ValueError, match="broke off"):
+            await BulkCopy(connection, "positions", COLUMNS, batch_size=1).run(breaks())
+        assert await symbols(connection) == []
 
 
 @pytest.mark.parametrize("where", ["in the source", "in COPY"])
-def test_cancelled_means_undone_the_source_closed_and_the_connection_usable(where: str) -> None:
-    async def main() -> None:
-        async with database() as (url, connection):
-            there, closed, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+@in_a_loop
+async def test_cancelled_means_undone_the_source_closed_and_the_connection_usable(where: str) -> None:
+    async with database() as (url, connection):
+        there, closed, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-            async def rows() -> AsyncGenerator[Any, None]:
-                try:
-                    yield ("AAPL", 1)
-                    yield ("MSFT", 1)
-                    if where == "in the source":
-                        there.set()
-                        await never.wait()
-                    yield ("IBM", 1)
-                finally:
-                    closed.set()
+        async def rows() -> AsyncGenerator[Any, None]:
+            try:
+                yield ("AAPL", 1)
+                yield ("MSFT", 1)
+                if where == "in the source":
+                    there.set()
+                    await never.wait()
+                yield ("IBM", 1)
+            finally:
+                closed.set()
 
-            blocker = await asyncpg.connect(url)
-            schema = await connection.fetchval("SELECT current_schema()")
-            if where == "in COPY":  # another transaction holds the key, so that COPY waits for it
-                await blocker.execute(f"BEGIN; INSERT INTO {schema}.positions VALUES ('IBM', 1)")
-            copy = BulkCopy(connection, "positions", COLUMNS, batch_size=1)
-            task = asyncio.create_task(copy.run(rows()))
-            async with asyncio.timeout(10):
-                waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1"
-                while not there.is_set() and not await blocker.fetchval(waits, connection.get_server_pid()):
-                    await blocker.execute("SELECT pg_stat_clear_snapshot()")
-                task.cancel()
-                await asyncio.wait([task])
-            assert task.cancelled()
-            assert closed.is_set()
-            await blocker.close()
-            assert not connection.is_in_transaction()
-            assert await symbols(connection) == []
-
-    asyncio.run(main())
+        blocker = await asyncpg.connect(url)
+        schema = await connection.fetchval("SELECT current_schema()")
+        if where == "in COPY":  # another transaction holds the key, so that COPY waits for it
+            await blocker.execute(f"BEGIN; INSERT INTO {schema}.positions VALUES ('IBM', 1)")
+        copy = BulkCopy(connection, "positions", COLUMNS, batch_size=1)
+        task = asyncio.create_task(copy.run(rows()))
+        async with asyncio.timeout(10):
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $1"
+            while not there.is_set() and not await blocker.fetchval(waits, connection.get_server_pid()):
+                await blocker.execute("SELECT pg_stat_clear_snapshot()")
+            task.cancel()
+            await asyncio.wait([task])
+        assert task.cancelled()
+        assert closed.is_set()
+        await blocker.close()
+        assert not connection.is_in_transaction()
+        assert await symbols(connection) == []
 
 
-async def belongs_to_the_session(driver_connection: Any) -> bool:
+async def belongs_to_the_session(driver: Any) -> bool:
     """Are rows that were copied inside a session gone when it rolls back?"""
     async with database() as (url, connection):
         schema = await connection.fetchval("SELECT current_schema()")
         engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
         try:
             async with AsyncSession(engine) as session:
-                copy = BulkCopy(await driver_connection(session), "positions", COLUMNS, schema=schema)
+                copy = BulkCopy(await driver(session), "positions", COLUMNS, schema=schema)
                 await copy.run(stream([("AAPL", 1)]))
                 await session.rollback()
             undone = await symbols(connection) == []
             async with AsyncSession(engine) as session:
-                copy = BulkCopy(await driver_connection(session), "positions", COLUMNS, schema=schema)
+                copy = BulkCopy(await driver(session), "positions", COLUMNS, schema=schema)
                 await copy.run(stream([("MSFT", 1), ("MSFT", 2)]))
                 count = await session.scalar(text(f"SELECT count(*) FROM {schema}.positions"))
                 await session.commit()
@@ -268,10 +267,10 @@ async def belongs_to_the_session(driver_connection: Any) -> bool:
 
 
 def test_inside_a_session_the_copy_belongs_to_its_transaction() -> None:
-    assert asyncio.run(belongs_to_the_session(connection_of))
+    assert asyncio.run(belongs_to_the_session(driver_of))
 
 
-def test_a_driver_connection_without_a_transaction_is_rejected() -> None:
+def test_a_driver_without_a_transaction_is_rejected() -> None:
     async def without_begin(session: AsyncSession) -> Any:
         return (await (await session.connection()).get_raw_connection()).driver_connection
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,6 +12,16 @@ import pytest
 from reference_app.patterns.circuit_breaker import CircuitBreaker, CircuitOpen
 
 Make = Callable[..., CircuitBreaker]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class Exchange:
@@ -285,13 +296,11 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
         asyncio.run(check(twin))
 
 
-def test_memory_is_bounded_by_the_window() -> None:
-    async def main() -> None:
-        exchange = Exchange(CircuitBreaker, window_calls=50)
-        await exchange.succeed(1_000)
-        assert len(exchange.breaker._results) == 50
-
-    asyncio.run(main())
+@in_a_loop
+async def test_memory_is_bounded_by_the_window() -> None:
+    exchange = Exchange(CircuitBreaker, window_calls=50)
+    await exchange.succeed(1_000)
+    assert len(exchange.breaker._results) == 50
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import functools
 import logging
 import re
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -24,6 +25,16 @@ from reference_app.patterns.correlation_id import (
 )
 
 Headers = list[tuple[bytes, bytes]]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def request(app: Any, *ids: str, kind: str = "http") -> Headers:
@@ -254,27 +265,25 @@ def test_the_traceback_of_an_error_names_the_request() -> None:
     assert traceback.format_exception(caught.value)[-1] == "correlation id: order-7\n"
 
 
-def test_a_cancelled_request_is_cancelled_and_its_id_is_gone() -> None:
-    async def main() -> None:
-        inside = asyncio.Event()
+@in_a_loop
+async def test_a_cancelled_request_is_cancelled_and_its_id_is_gone() -> None:
+    inside = asyncio.Event()
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            inside.set()
-            await asyncio.Event().wait()
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        inside.set()
+        await asyncio.Event().wait()
 
-        async def caller() -> None:
-            try:
-                await request(CorrelationId(app), "order-7")
-            finally:
-                assert current_id() == ""
+    async def caller() -> None:
+        try:
+            await request(CorrelationId(app), "order-7")
+        finally:
+            assert current_id() == ""
 
-        task = asyncio.create_task(caller())
-        await inside.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
+    task = asyncio.create_task(caller())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def test_a_websocket_gets_it_with_its_handshake_and_a_lifespan_has_none() -> None:

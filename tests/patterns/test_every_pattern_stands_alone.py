@@ -8,8 +8,10 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import io
 import re
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -34,9 +36,57 @@ def declared_dependencies(pattern: Path) -> list[str]:
     return dependencies
 
 
+MAX_CODE_LINES = 100
+DESCRIBED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def code_lines(source: str) -> int:
+    """Count the lines that are neither empty nor a comment nor part of a docstring."""
+    described: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DESCRIBED) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            described.update(range(docstring.lineno, (docstring.end_lineno or 0) + 1))
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in NO_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - described)
+
+
 @each_pattern
-def test_it_has_40_to_150_lines(pattern: Path) -> None:
-    assert 40 <= len(pattern.read_text(encoding="utf-8").splitlines()) <= 150
+def test_it_has_at_most_100_lines_of_code(pattern: Path) -> None:
+    """Prose is free: a limit on it would only squeeze the paragraphs out of the docstrings."""
+    assert code_lines(pattern.read_text(encoding="utf-8")) <= MAX_CODE_LINES
+
+
+def test_only_code_counts() -> None:
+    prose = '"""Prose\n\non two lines."""\n\n# a comment\n'
+    query = 'X = """\nSQL\n"""  # a remark\n\n'
+    function = 'def f():\n    "Says."\n    return (\n        1\n    )\n'
+    source = prose + query + function
+    assert code_lines(source) == 7
+
+
+@each_pattern
+def test_its_docstring_has_a_paragraph_for_each_question(pattern: Path) -> None:
+    """The command, the page of patterns and a reader in a hurry look for them by their first words."""
+    docstring = ast.get_docstring(ast.parse(pattern.read_text(encoding="utf-8"))) or ""
+    starts = [
+        re.match(r"Use it|Do not use it|Limits:|Instead:|Example:|Source:", it)
+        for it in docstring.split("\n\n")
+    ]
+    questions = [it[0] for it in starts if it is not None]
+    expected = ["Use it", "Do not use it", "Limits:", "Instead:", "Example:", "Source:"]
+    assert questions == [it for it in expected if it != "Do not use it" or it in questions]
 
 
 @each_pattern

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import doctest
+import functools
 import os
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -16,6 +17,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from reference_app.patterns.fencing_lock import ACQUIRE, EXTEND, RELEASE, FencingLock, LockLost, NotAcquired
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 def redis_url() -> str:
@@ -255,22 +266,20 @@ async def check_that_a_swallowed_cancellation_does_not_keep_it(workers: Workers)
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_that_")]
 
 
-def run(check: Check, make: Callable[..., FencingLock]) -> None:
-    async def main() -> None:
-        client: Redis = Redis.from_url(redis_url(), retry=Retry(NoBackoff(), 0), socket_timeout=None)
-        with pytest.MonkeyPatch.context() as patch:
-            workers = Workers(make, client, patch)
-            try:
-                await check(workers)
-            finally:
-                left = asyncio.all_tasks() - {asyncio.current_task()}  # of a twin that failed half-way
-                for task in left:
-                    task.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
-                await client.delete(workers.key, f"{workers.key}:fence")
-                await client.aclose()
-
-    asyncio.run(main())
+@in_a_loop
+async def run(check: Check, make: Callable[..., FencingLock]) -> None:
+    client: Redis = Redis.from_url(redis_url(), retry=Retry(NoBackoff(), 0), socket_timeout=None)
+    with pytest.MonkeyPatch.context() as patch:
+        workers = Workers(make, client, patch)
+        try:
+            await check(workers)
+        finally:
+            left = asyncio.all_tasks() - {asyncio.current_task()}  # of a twin that failed half-way
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await client.delete(workers.key, f"{workers.key}:fence")
+            await client.aclose()
 
 
 @pytest.mark.parametrize("check", CHECKS)

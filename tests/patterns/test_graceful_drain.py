@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import functools
 import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +18,16 @@ import pytest
 from reference_app.patterns.graceful_drain import Drain
 
 Make = Callable[..., Drain]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -214,81 +225,70 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
         asyncio.run(check(twin))
 
 
-def test_a_stream_that_begins_too_late_is_empty_and_closed() -> None:
-    async def main() -> None:
-        drain, quotes = Drain(notice_s=0), Quotes()
-        drain.begin()
-        await settle()
-        assert [it async for it in drain.until(quotes())] == []
-        assert drain.ending
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_stream_that_begins_too_late_is_empty_and_closed() -> None:
+    drain, quotes = Drain(notice_s=0), Quotes()
+    drain.begin()
+    await settle()
+    assert [it async for it in drain.until(quotes())] == []
+    assert drain.ending
 
 
-def test_a_stream_that_ends_by_itself_ends() -> None:
+@in_a_loop
+async def test_a_stream_that_ends_by_itself_ends() -> None:
     async def three() -> AsyncGenerator[int, None]:
         for number in range(3):
             yield number
 
-    async def main() -> list[int]:
-        drain = Drain()
-        return [it async for it in drain.until(three())]
-
-    assert asyncio.run(main()) == [0, 1, 2]
+    assert [it async for it in Drain().until(three())] == [0, 1, 2]
 
 
-def test_a_service_that_is_opened_again_serves_again() -> None:
-    async def main() -> None:
-        drain, quotes = Drain(notice_s=60), Quotes()
+@in_a_loop
+async def test_a_service_that_is_opened_again_serves_again() -> None:
+    drain, quotes = Drain(notice_s=60), Quotes()
+    async with drain:
+        pass
+    assert drain.ending
+    async with drain:
+        quotes.queue.put_nowait("AAPL")
+        stream = drain.until(quotes())
+        assert await asyncio.wait_for(anext(stream), 1) == "AAPL"
+        await settle()
+        assert not drain.draining
+        await stream.aclose()
+
+
+@in_a_loop
+async def test_work_that_does_not_end_is_given_up() -> None:
+    drain = Drain(notice_s=0, finish_s=0.01)
+    with drain.work():
         async with drain:
             pass
-        assert drain.ending
-        async with drain:
-            quotes.queue.put_nowait("AAPL")
-            stream = drain.until(quotes())
-            assert await asyncio.wait_for(anext(stream), 1) == "AAPL"
-            await settle()
-            assert not drain.draining
-            await stream.aclose()
-
-    asyncio.run(main())
+        assert drain.running == 1
 
 
-def test_work_that_does_not_end_is_given_up() -> None:
-    async def main() -> int:
-        drain = Drain(notice_s=0, finish_s=0.01)
-        with drain.work():
-            async with drain:
-                pass
-            return drain.running
+@in_a_loop
+async def test_requests_are_counted_and_replies_close_the_connection_while_it_drains() -> None:
+    drain = Drain(notice_s=60)
+    seen: list[tuple[int, Any]] = []
 
-    assert asyncio.run(main()) == 1
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"vary", b"accept")]})
 
+    async def send(message: Any) -> None:
+        seen.append((drain.running, message["headers"]))
 
-def test_requests_are_counted_and_replies_close_the_connection_while_it_drains() -> None:
-    async def main() -> None:
-        drain = Drain(notice_s=60)
-        seen: list[tuple[int, Any]] = []
-
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"vary", b"accept")]})
-
-        async def send(message: Any) -> None:
-            seen.append((drain.running, message["headers"]))
-
-        wrapped = drain.middleware(app)
-        for version in ("1.1", "2"):
-            await wrapped({"type": "http", "http_version": version}, None, send)
-        drain.begin()
-        for version in ("1.1", "2"):
-            await wrapped({"type": "http", "http_version": version}, None, send)
-        await wrapped({"type": "lifespan"}, None, send)
-        vary = (b"vary", b"accept")
-        closing = [vary, (b"connection", b"close")]
-        assert seen == [(1, [vary]), (1, [vary]), (1, closing), (1, [vary]), (0, closing)]
-        assert drain.running == 0
-
-    asyncio.run(main())
+    wrapped = drain.middleware(app)
+    for version in ("1.1", "2"):
+        await wrapped({"type": "http", "http_version": version}, None, send)
+    drain.begin()
+    for version in ("1.1", "2"):
+        await wrapped({"type": "http", "http_version": version}, None, send)
+    await wrapped({"type": "lifespan"}, None, send)
+    vary = (b"vary", b"accept")
+    closing = [vary, (b"connection", b"close")]
+    assert seen == [(1, [vary]), (1, [vary]), (1, closing), (1, [vary]), (0, closing)]
+    assert drain.running == 0
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -16,6 +17,16 @@ from fastapi import FastAPI
 from reference_app.patterns.health import Health, Report
 
 Make = Callable[..., Health]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class Dependency:
@@ -277,44 +288,38 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
         asyncio.run(asyncio.wait_for(check(twin if check.__name__.endswith("at_once") else fast), 0.5))
 
 
-def test_what_a_request_can_do_without_degrades() -> None:
-    async def main() -> None:
-        health, redis, database = Health(), Dependency(), Dependency()
-        redis.error = ConnectionError("down")
-        health.add("redis", redis, required=False)
-        health.add("database", database)
-        app = service(health)
-        assert (await get(app, "/health/ready"))[::2] == (
-            200,
-            {"status": "degraded", "failing": {"redis": "ConnectionError"}},
-        )
-        assert health.failures == {"redis": 1}
-
-    asyncio.run(main())
+@in_a_loop
+async def test_what_a_request_can_do_without_degrades() -> None:
+    health, redis, database = Health(), Dependency(), Dependency()
+    redis.error = ConnectionError("down")
+    health.add("redis", redis, required=False)
+    health.add("database", database)
+    app = service(health)
+    assert (await get(app, "/health/ready"))[::2] == (
+        200,
+        {"status": "degraded", "failing": {"redis": "ConnectionError"}},
+    )
+    assert health.failures == {"redis": 1}
 
 
-def test_false_is_a_failure_and_none_is_not() -> None:
-    async def main() -> None:
-        health = Health()
-        health.add("yes", lambda: asyncio.sleep(0, None))
-        health.add("no", lambda: asyncio.sleep(0, False), required=False)
-        assert (await health.ready()).failing == {"no": "ValueError"}
-
-    asyncio.run(main())
+@in_a_loop
+async def test_false_is_a_failure_and_none_is_not() -> None:
+    health = Health()
+    health.add("yes", lambda: asyncio.sleep(0, None))
+    health.add("no", lambda: asyncio.sleep(0, False), required=False)
+    assert (await health.ready()).failing == {"no": "ValueError"}
 
 
-def test_it_recovers_and_the_log_tells_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        clock, database = Clock(), Dependency()
-        health = Health(clock=clock)
-        health.add("database", database)
+@in_a_loop
+async def test_it_recovers_and_the_log_tells_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
+    clock, database = Clock(), Dependency()
+    health = Health(clock=clock)
+    health.add("database", database)
+    with caplog.at_level(logging.INFO):
         for error in (None, ConnectionError("down"), ConnectionError("down"), None, None):
             database.error = error
             assert ((await health.ready()).status == "ok") is (error is None)
             clock.now_s += 1
-
-    with caplog.at_level(logging.INFO):
-        asyncio.run(main())
     assert [(it.levelname, it.getMessage()) for it in caplog.records] == [
         ("WARNING", "health check database fails"),
         ("INFO", "health check database is well again"),
@@ -322,33 +327,29 @@ def test_it_recovers_and_the_log_tells_each_change_once(caplog: pytest.LogCaptur
     assert caplog.records[0].exc_info
 
 
-def test_a_check_that_is_added_is_asked_at_once() -> None:
-    async def main() -> None:
-        health, database = Health(), Dependency()
-        assert (await health.ready()).status == "ok"
-        database.error = ConnectionError("down")
-        health.add("database", database)
-        assert (await health.ready()).status == "unavailable"
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_check_that_is_added_is_asked_at_once() -> None:
+    health, database = Health(), Dependency()
+    assert (await health.ready()).status == "ok"
+    database.error = ConnectionError("down")
+    health.add("database", database)
+    assert (await health.ready()).status == "unavailable"
 
 
-def test_the_service_can_answer_with_its_own_problem_and_the_docs_know_the_503() -> None:
+@in_a_loop
+async def test_the_service_can_answer_with_its_own_problem_and_the_docs_know_the_503() -> None:
     class Closed(Exception):
         pass
 
-    async def main() -> None:
-        health = Health(unavailable=lambda report: Closed(*report.failing))
-        app = service(health)
-        assert (await get(app, "/health/ready"))[::2] == (200, {"status": "ok"})
-        health.close()
-        with pytest.raises(Closed, match="service"):
-            await get(app, "/health/ready")
-        responses = app.openapi()["paths"]["/health/ready"]["get"]["responses"]
-        assert list(responses) == ["200", "503"]
-        assert list(responses["503"]["content"]) == ["application/problem+json"]
-
-    asyncio.run(main())
+    health = Health(unavailable=lambda report: Closed(*report.failing))
+    app = service(health)
+    assert (await get(app, "/health/ready"))[::2] == (200, {"status": "ok"})
+    health.close()
+    with pytest.raises(Closed, match="service"):
+        await get(app, "/health/ready")
+    responses = app.openapi()["paths"]["/health/ready"]["get"]["responses"]
+    assert list(responses) == ["200", "503"]
+    assert list(responses["503"]["content"]) == ["application/problem+json"]
 
 
 def test_the_example_in_the_docstring_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -32,6 +33,16 @@ from reference_app.patterns.idempotency_key import (
 
 Sessions = async_sessionmaker[AsyncSession]
 SENT = fingerprint("POST", "/payments", b'{"amount": "5.00"}')
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -186,93 +197,83 @@ def test_storing_the_reply_after_the_effect_is_rejected() -> None:
     assert not asyncio.run(a_crash_at_any_step_pays_once(StoresAfterwards))
 
 
-def test_a_key_belongs_to_one_request_of_one_owner() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            keys = IdempotencyKeys(sessions)
-            await keys.run("ann", "k", SENT, pay())
-            with pytest.raises(IdempotencyError, match="belongs to another request") as caught:
-                await keys.run("ann", "k", fingerprint("POST", "/payments", b'{"amount": "6.00"}'), pay())
-            assert (caught.value.status, keys.reused, await payments(sessions)) == (422, 1, 1)
-            assert not (await keys.run("bob", "k", SENT, pay())).replayed
-            assert await payments(sessions) == 2
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_key_belongs_to_one_request_of_one_owner() -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions)
+        await keys.run("ann", "k", SENT, pay())
+        with pytest.raises(IdempotencyError, match="belongs to another request") as caught:
+            await keys.run("ann", "k", fingerprint("POST", "/payments", b'{"amount": "6.00"}'), pay())
+        assert (caught.value.status, keys.reused, await payments(sessions)) == (422, 1, 1)
+        assert not (await keys.run("bob", "k", SENT, pay())).replayed
+        assert await payments(sessions) == 2
 
 
-def test_refusals_are_kept_without_effects_and_failures_leave_the_key_unused() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            keys = IdempotencyKeys(sessions)
+@in_a_loop
+async def test_refusals_are_kept_without_effects_and_failures_leave_the_key_unused() -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions)
 
-            async def fail(session: AsyncSession) -> Any:
-                await pay("never")(session)
-                raise RuntimeError("the exchange is closed")
+        async def fail(session: AsyncSession) -> Any:
+            await pay("never")(session)
+            raise RuntimeError("the exchange is closed")
 
-            with pytest.raises(RuntimeError, match="exchange is closed"):
-                await keys.run("ann", "k", SENT, fail)
-            assert (await keys.run("ann", "k", SENT, pay("never", status=503))).status == 503
-            refused = await keys.run("ann", "k", SENT, pay("never", status=409))
-            assert (refused.status, refused.replayed) == (409, False)
-            again = await keys.run("ann", "k", SENT, pay())
-            assert (again.status, again.replayed, again.body) == (409, True, refused.body)
-            assert await payments(sessions) == 0
-
-    asyncio.run(main())
+        with pytest.raises(RuntimeError, match="exchange is closed"):
+            await keys.run("ann", "k", SENT, fail)
+        assert (await keys.run("ann", "k", SENT, pay("never", status=503))).status == 503
+        refused = await keys.run("ann", "k", SENT, pay("never", status=409))
+        assert (refused.status, refused.replayed) == (409, False)
+        again = await keys.run("ann", "k", SENT, pay())
+        assert (again.status, again.replayed, again.body) == (409, True, refused.body)
+        assert await payments(sessions) == 0
 
 
-def test_a_reply_is_forgotten_after_its_time_and_purged_in_batches() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            keys, brief = IdempotencyKeys(sessions), IdempotencyKeys(sessions, keep_for_s=0)
-            assert (await brief.run("ann", "k", SENT, pay())).body == b"payment 1"
-            other = fingerprint("POST", "/payments", b"another request: the key is free again")
-            assert (await keys.run("ann", "k", other, pay())).body == b"payment 2"
-            assert (await keys.run("ann", "k", other, pay())).replayed
-            for number in range(3):
-                await brief.run("ann", f"brief {number}", SENT, pay())
-            assert [await keys.purge(limit=2) for _ in range(3)] == [2, 1, 0]
-            assert (await keys.run("ann", "k", other, pay())).replayed
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_reply_is_forgotten_after_its_time_and_purged_in_batches() -> None:
+    async with database() as sessions:
+        keys, brief = IdempotencyKeys(sessions), IdempotencyKeys(sessions, keep_for_s=0)
+        assert (await brief.run("ann", "k", SENT, pay())).body == b"payment 1"
+        other = fingerprint("POST", "/payments", b"another request: the key is free again")
+        assert (await keys.run("ann", "k", other, pay())).body == b"payment 2"
+        assert (await keys.run("ann", "k", other, pay())).replayed
+        for number in range(3):
+            await brief.run("ann", f"brief {number}", SENT, pay())
+        assert [await keys.purge(limit=2) for _ in range(3)] == [2, 1, 0]
+        assert (await keys.run("ann", "k", other, pay())).replayed
 
 
-def test_a_reply_that_is_too_large_is_an_error_and_undone() -> None:
-    async def main() -> None:
-        async with database() as sessions:
+@in_a_loop
+async def test_a_reply_that_is_too_large_is_an_error_and_undone() -> None:
+    async with database() as sessions:
 
-            async def large(session: AsyncSession) -> Any:
-                await pay()(session)
-                return Reply(201, b"x" * (MAX_BODY_BYTES + 1))
+        async def large(session: AsyncSession) -> Any:
+            await pay()(session)
+            return Reply(201, b"x" * (MAX_BODY_BYTES + 1))
 
-            with pytest.raises(ValueError, match="at most 65536"):
-                await IdempotencyKeys(sessions).run("ann", "k", SENT, large)
-            assert await payments(sessions) == 0
-
-    asyncio.run(main())
+        with pytest.raises(ValueError, match="at most 65536"):
+            await IdempotencyKeys(sessions).run("ann", "k", SENT, large)
+        assert await payments(sessions) == 0
 
 
-def test_a_cancelled_request_leaves_the_key_unused_and_unlocked() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            keys = IdempotencyKeys(sessions)
-            at_work = asyncio.Event()
+@in_a_loop
+async def test_a_cancelled_request_leaves_the_key_unused_and_unlocked() -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions)
+        at_work = asyncio.Event()
 
-            async def stay(session: AsyncSession) -> Any:
-                await pay()(session)
-                at_work.set()
-                await asyncio.Event().wait()
+        async def stay(session: AsyncSession) -> Any:
+            await pay()(session)
+            at_work.set()
+            await asyncio.Event().wait()
 
-            task = asyncio.create_task(keys.run("ann", "k", SENT, stay))
-            await asyncio.wait_for(at_work.wait(), 10)
-            task.cancel()
-            await asyncio.wait([task], timeout=10)
-            assert task.cancelled()
-            assert sessions.kw["bind"].pool.checkedout() == 0
-            assert not (await keys.run("ann", "k", SENT, pay())).replayed
-            assert await payments(sessions) == 1
-
-    asyncio.run(main())
+        task = asyncio.create_task(keys.run("ann", "k", SENT, stay))
+        await asyncio.wait_for(at_work.wait(), 10)
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()
+        assert sessions.kw["bind"].pool.checkedout() == 0
+        assert not (await keys.run("ann", "k", SENT, pay())).replayed
+        assert await payments(sessions) == 1
 
 
 @pytest.mark.parametrize(

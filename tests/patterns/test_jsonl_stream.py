@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import functools
 import json
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,16 @@ from reference_app.patterns.jsonl_stream import (
 )
 
 Make = Callable[..., JsonLines]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -266,25 +277,21 @@ def test_what_fails_before_the_first_row_is_an_error_and_no_response() -> None:
     assert table.closed
 
 
-def test_an_empty_stream_is_whole_and_knows_its_size() -> None:
-    async def main() -> None:
-        client = Client("2.4")
-        response = await open_stream(Table(0)())
-        await client.get(response)
-        assert (await client.rows(), client.whole) == ([], True)
-        assert (response.rows, response.size_bytes, response.complete) == (0, 19, True)
-        assert response.headers["content-type"] == "application/jsonl"
-
-    asyncio.run(main())
+@in_a_loop
+async def test_an_empty_stream_is_whole_and_knows_its_size() -> None:
+    client = Client("2.4")
+    response = await open_stream(Table(0)())
+    await client.get(response)
+    assert (await client.rows(), client.whole) == ([], True)
+    assert (response.rows, response.size_bytes, response.complete) == (0, 19, True)
+    assert response.headers["content-type"] == "application/jsonl"
 
 
-def test_a_slow_source_can_send_each_row_at_once() -> None:
-    async def main() -> None:
-        client = Client("2.4")
-        await client.get(await open_stream(Table(3)(), chunk_bytes=0))
-        assert [len(chunk.splitlines()) for chunk in client.chunks] == [1, 1, 1, 1, 0]
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_slow_source_can_send_each_row_at_once() -> None:
+    client = Client("2.4")
+    await client.get(await open_stream(Table(3)(), chunk_bytes=0))
+    assert [len(chunk.splitlines()) for chunk in client.chunks] == [1, 1, 1, 1, 0]
 
 
 def test_a_row_keeps_its_digits_and_stays_one_line() -> None:
@@ -293,17 +300,15 @@ def test_a_row_keeps_its_digits_and_stays_one_line() -> None:
     assert encode_row({"price": float("nan")}) == b'{"price":null}'
 
 
-def test_a_cancelled_response_closes_the_rows() -> None:
-    async def main() -> None:
-        table, client = Table(1000), Client("2.4")
-        client.ready.clear()
-        task = asyncio.create_task(client.get(await open_stream(table())))
-        await settle()
-        task.cancel()
-        await asyncio.wait([task])
-        assert (task.cancelled(), table.closed) == (True, True)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_cancelled_response_closes_the_rows() -> None:
+    table, client = Table(1000), Client("2.4")
+    client.ready.clear()
+    task = asyncio.create_task(client.get(await open_stream(table())))
+    await settle()
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), table.closed) == (True, True)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,6 +12,16 @@ import pytest
 from reference_app.patterns.keyed_lock import AlreadyHeld, KeyedLock, NotAcquired
 
 Make = Callable[..., KeyedLock[str]]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -262,26 +273,22 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
         asyncio.run(check(twin))
 
 
-def test_an_error_inside_frees_the_keys() -> None:
-    async def main() -> None:
-        locks: KeyedLock[str] = KeyedLock(timeout_s=60)
-        with pytest.raises(RuntimeError):
-            async with locks("AAPL", "MSFT", "AAPL"):
-                raise RuntimeError("the work failed")
-        assert len(locks) == 0
-
-    asyncio.run(main())
+@in_a_loop
+async def test_an_error_inside_frees_the_keys() -> None:
+    locks: KeyedLock[str] = KeyedLock(timeout_s=60)
+    with pytest.raises(RuntimeError):
+        async with locks("AAPL", "MSFT", "AAPL"):
+            raise RuntimeError("the work failed")
+    assert len(locks) == 0
 
 
-def test_memory_is_held_for_keys_in_use_only() -> None:
-    async def main() -> int:
-        locks: KeyedLock[int] = KeyedLock(timeout_s=60)
-        for number in range(10_000):
-            async with locks(number):
-                assert len(locks) == 1
-        return len(locks)
-
-    assert asyncio.run(main()) == 0
+@in_a_loop
+async def test_memory_is_held_for_keys_in_use_only() -> None:
+    locks: KeyedLock[int] = KeyedLock(timeout_s=60)
+    for number in range(10_000):
+        async with locks(number):
+            assert len(locks) == 1
+    assert len(locks) == 0
 
 
 def test_one_object_serves_several_loops_one_after_the_other() -> None:

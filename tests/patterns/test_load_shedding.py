@@ -2,8 +2,9 @@
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,6 +12,16 @@ import pytest
 from reference_app.patterns.load_shedding import LoadShedder, Overloaded
 
 Make = Callable[..., LoadShedder]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -169,12 +180,10 @@ CHECKS = [value for name, value in list(globals().items()) if name.startswith("c
 Check = Callable[[Make, Clock], Awaitable[None]]
 
 
-def run(check: Check, make: Make) -> None:
-    async def main() -> None:
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            await check(make, Clock(monkeypatch))
-
-    asyncio.run(main())
+@in_a_loop
+async def run(check: Check, make: Make) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        await check(make, Clock(monkeypatch))
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -265,27 +274,23 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Check) -> None:
         run(check, twin)
 
 
-def test_an_error_inside_frees_the_place() -> None:
-    async def main() -> None:
-        shedder = LoadShedder(max_running=1, max_waiting=0)
-        for _ in range(3):
-            with pytest.raises(RuntimeError):
-                async with shedder:
-                    raise RuntimeError("the work failed")
-        assert (shedder.running, shedder.admitted) == (0, 3)
-
-    asyncio.run(main())
-
-
-def test_the_refusal_says_when_to_come_back() -> None:
-    async def main() -> None:
-        shedder = LoadShedder(max_running=0, max_waiting=0, retry_after_s=7)
-        with pytest.raises(Overloaded) as refusal:
+@in_a_loop
+async def test_an_error_inside_frees_the_place() -> None:
+    shedder = LoadShedder(max_running=1, max_waiting=0)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
             async with shedder:
-                pass
-        assert refusal.value.retry_after_s == 7
+                raise RuntimeError("the work failed")
+    assert (shedder.running, shedder.admitted) == (0, 3)
 
-    asyncio.run(main())
+
+@in_a_loop
+async def test_the_refusal_says_when_to_come_back() -> None:
+    shedder = LoadShedder(max_running=0, max_waiting=0, retry_after_s=7)
+    with pytest.raises(Overloaded) as refusal:
+        async with shedder:
+            pass
+    assert refusal.value.retry_after_s == 7
 
 
 def test_the_example_in_the_docstring_runs() -> None:

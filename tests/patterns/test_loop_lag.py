@@ -2,15 +2,27 @@
 
 import asyncio
 import doctest
+import functools
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import pytest
 
 from reference_app.patterns.loop_lag import LoopLag
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class ScriptedTime:
@@ -32,17 +44,14 @@ class ScriptedTime:
         self.now_s += seconds + self.oversleeps_s.popleft()
 
 
-def lags_of(gauge: Callable[..., LoopLag], oversleeps_s: Sequence[float]) -> list[float]:
+@in_a_loop
+async def lags_of(gauge: Callable[..., LoopLag], oversleeps_s: Sequence[float]) -> list[float]:
     """Run the gauge through the script and return what it observed."""
     seen: list[float] = []
-
-    async def main() -> None:
-        scripted = ScriptedTime(oversleeps_s)
-        options = {"observe": seen.append, "clock": scripted.clock, "sleep": scripted.sleep}
-        async with gauge(interval_s=0.1, window_s=1.0, **options):
-            await asyncio.wait_for(scripted.over.wait(), 10)
-
-    asyncio.run(main())
+    scripted = ScriptedTime(oversleeps_s)
+    options = {"observe": seen.append, "clock": scripted.clock, "sleep": scripted.sleep}
+    async with gauge(interval_s=0.1, window_s=1.0, **options):
+        await asyncio.wait_for(scripted.over.wait(), 10)
     return seen
 
 
@@ -96,76 +105,66 @@ def test_the_worst_is_forgotten_after_the_window_and_not_before() -> None:
     assert asyncio.run(worst_after(10)) == pytest.approx(0.0)
 
 
-def test_another_thread_sees_the_block_while_it_lasts() -> None:
-    async def main() -> float:
-        overdue_s: list[float] = []
-        blocked = threading.Event()
+@in_a_loop
+async def test_another_thread_sees_the_block_while_it_lasts() -> None:
+    overdue_s: list[float] = []
+    blocked = threading.Event()
 
-        def watch(lag: LoopLag) -> None:
-            deadline_s = time.monotonic() + 10
-            while lag.overdue_s() < 0.05 and time.monotonic() < deadline_s:
-                pass
-            overdue_s.append(lag.overdue_s())
-            blocked.set()
+    def watch(lag: LoopLag) -> None:
+        deadline_s = time.monotonic() + 10
+        while lag.overdue_s() < 0.05 and time.monotonic() < deadline_s:
+            pass
+        overdue_s.append(lag.overdue_s())
+        blocked.set()
 
-        async with LoopLag(interval_s=0.01) as lag:
-            watcher = threading.Thread(target=watch, args=[lag])
-            watcher.start()
-            blocked.wait(timeout=20)  # holds the event loop until the watcher has seen it held
-            watcher.join()
-        return overdue_s[0]
-
-    assert asyncio.run(main()) >= 0.05
+    async with LoopLag(interval_s=0.01) as lag:
+        watcher = threading.Thread(target=watch, args=[lag])
+        watcher.start()
+        blocked.wait(timeout=20)  # holds the event loop until the watcher has seen it held
+        watcher.join()
+    assert overdue_s[0] >= 0.05
 
 
-def test_a_real_block_is_at_least_as_large_as_it_was() -> None:
-    async def main() -> tuple[float, float]:
-        async with LoopLag(interval_s=0.01) as lag:
-            time.sleep(0.3)  # noqa: ASYNC251 - the block is what is tested
-            await asyncio.sleep(0.02)
-            return lag.worst_s, lag.overdue_s()
-
-    worst_s, overdue_s = asyncio.run(main())
+@in_a_loop
+async def test_a_real_block_is_at_least_as_large_as_it_was() -> None:
+    async with LoopLag(interval_s=0.01) as lag:
+        time.sleep(0.3)  # noqa: ASYNC251 - the block is what is tested
+        await asyncio.sleep(0.02)
+        worst_s, overdue_s = lag.worst_s, lag.overdue_s()
     assert worst_s >= 0.28
     assert overdue_s < worst_s
 
 
-def test_nothing_is_left_running_and_nothing_is_overdue_afterwards() -> None:
-    async def main() -> float:
-        async with LoopLag(interval_s=0.01) as lag:
-            await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        await asyncio.sleep(0.05)
-        return lag.overdue_s()
-
-    assert asyncio.run(main()) == 0.0
+@in_a_loop
+async def test_nothing_is_left_running_and_nothing_is_overdue_afterwards() -> None:
+    async with LoopLag(interval_s=0.01) as lag:
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(0.05)
+    assert lag.overdue_s() == 0.0
 
 
-def test_an_observer_that_fails_is_heard_on_leaving() -> None:
+@in_a_loop
+async def test_an_observer_that_fails_is_heard_on_leaving() -> None:
     def observe(lag_s: float) -> None:
         raise RuntimeError("the registry is closed")
 
-    async def main() -> None:
+    with pytest.raises(RuntimeError, match="registry is closed"):
         async with LoopLag(interval_s=0.01, observe=observe):
             await asyncio.sleep(0.05)
 
-    with pytest.raises(RuntimeError, match="registry is closed"):
-        asyncio.run(main())
 
-
-def test_leaving_while_being_cancelled_stays_a_cancellation() -> None:
-    async def main() -> None:
+@in_a_loop
+async def test_leaving_while_being_cancelled_stays_a_cancellation() -> None:
+    async def measured() -> None:
         async with LoopLag():
             await asyncio.Event().wait()
 
-    async def cancelled() -> bool:
-        task = asyncio.create_task(main())
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task], timeout=10)
-        return task.cancelled()
-
-    assert asyncio.run(cancelled())
+    task = asyncio.create_task(measured())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+    assert task.cancelled()
 
 
 @pytest.mark.parametrize("options", [{"interval_s": 0}, {"window_s": -1.0}])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -13,6 +14,16 @@ import pytest
 from reference_app.patterns.object_pool import NoneFree, ObjectPool, PoolClosed
 
 Make = Callable[..., ObjectPool[Any]]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -220,72 +231,62 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
         asyncio.run(check(twin))
 
 
-def test_who_waits_in_vain_is_told() -> None:
-    async def main() -> None:
-        factory, may_end = Factory(), asyncio.Event()
-        pool = pool_of(ObjectPool, factory, max_size=1, timeout_s=0.01)
-        holder = asyncio.create_task(hold(pool, may_end))
-        await settle()
-        with pytest.raises(NoneFree, match=r"1 objects were in use for 0\.01 s"):
-            await hold(pool, may_end)
-        assert pool.timeouts == 1
-        may_end.set()
-        assert await holder == 0
-
-    asyncio.run(main())
+@in_a_loop
+async def test_who_waits_in_vain_is_told() -> None:
+    factory, may_end = Factory(), asyncio.Event()
+    pool = pool_of(ObjectPool, factory, max_size=1, timeout_s=0.01)
+    holder = asyncio.create_task(hold(pool, may_end))
+    await settle()
+    with pytest.raises(NoneFree, match=r"1 objects were in use for 0\.01 s"):
+        await hold(pool, may_end)
+    assert pool.timeouts == 1
+    may_end.set()
+    assert await holder == 0
 
 
-def test_a_timeout_of_create_is_its_own() -> None:
-    async def main() -> None:
-        factory = Factory()
-        factory.error = TimeoutError("the server is slow")
-        with pytest.raises(TimeoutError, match="slow"):
-            await hold(pool_of(ObjectPool, factory), asyncio.Event())
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_timeout_of_create_is_its_own() -> None:
+    factory = Factory()
+    factory.error = TimeoutError("the server is slow")
+    with pytest.raises(TimeoutError, match="slow"):
+        await hold(pool_of(ObjectPool, factory), asyncio.Event())
 
 
-def test_what_cannot_be_reset_is_not_kept_and_the_error_is_heard() -> None:
-    async def main() -> None:
-        factory = Factory()
+@in_a_loop
+async def test_what_cannot_be_reset_is_not_kept_and_the_error_is_heard() -> None:
+    factory = Factory()
 
-        def reset(session: Session) -> None:
-            raise ValueError("it has unread answers")
+    def reset(session: Session) -> None:
+        raise ValueError("it has unread answers")
 
-        pool = pool_of(ObjectPool, factory, reset=reset)
-        with pytest.raises(ValueError, match="unread"):
-            async with pool.acquire():
-                pass
-        assert (factory.sessions[0].closed, pool.in_use, pool.discarded) == (True, 0, 1)
-
-    asyncio.run(main())
+    pool = pool_of(ObjectPool, factory, reset=reset)
+    with pytest.raises(ValueError, match="unread"):
+        async with pool.acquire():
+            pass
+    assert (factory.sessions[0].closed, pool.in_use, pool.discarded) == (True, 0, 1)
 
 
-def test_what_cannot_be_closed_does_not_hide_the_error_of_the_block() -> None:
-    async def main() -> None:
-        async def close(session: Session) -> None:
-            raise OSError("closed already")
+@in_a_loop
+async def test_what_cannot_be_closed_does_not_hide_the_error_of_the_block() -> None:
+    async def close(session: Session) -> None:
+        raise OSError("closed already")
 
-        pool = pool_of(ObjectPool, Factory(), close=close)
-        with pytest.raises(LookupError):
-            async with pool.acquire():
-                raise LookupError
-        assert pool.in_use == 0
-
-    asyncio.run(main())
+    pool = pool_of(ObjectPool, Factory(), close=close)
+    with pytest.raises(LookupError):
+        async with pool.acquire():
+            raise LookupError
+    assert pool.in_use == 0
 
 
-def test_the_last_one_used_is_used_next() -> None:
-    async def main() -> None:
-        factory, may_end = Factory(), asyncio.Event()
-        pool = pool_of(ObjectPool, factory)
-        tasks = [asyncio.create_task(hold(pool, may_end)) for _ in range(2)]
-        await settle()
-        may_end.set()
-        await asyncio.gather(*tasks)
-        assert [await hold(pool, may_end) for _ in range(3)] == [1, 1, 1]
-
-    asyncio.run(main())
+@in_a_loop
+async def test_the_last_one_used_is_used_next() -> None:
+    factory, may_end = Factory(), asyncio.Event()
+    pool = pool_of(ObjectPool, factory)
+    tasks = [asyncio.create_task(hold(pool, may_end)) for _ in range(2)]
+    await settle()
+    may_end.set()
+    await asyncio.gather(*tasks)
+    assert [await hold(pool, may_end) for _ in range(3)] == [1, 1, 1]
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,6 +30,16 @@ NOTES = Table(
     Column("version", Integer, nullable=False),
 )
 Sessions = async_sessionmaker[AsyncSession]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -122,113 +133,101 @@ def test_comparing_too_early_and_not_looking_at_the_count_are_rejected(twin: typ
     assert not asyncio.run(the_second_writer_is_told(twin))
 
 
-def test_a_deleted_row_is_a_conflict_that_says_so() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            writes = OptimisticVersion(NOTES)
+@in_a_loop
+async def test_a_deleted_row_is_a_conflict_that_says_so() -> None:
+    async with database() as sessions:
+        writes = OptimisticVersion(NOTES)
+        async with sessions.begin() as session:
+            with pytest.raises(VersionConflict, match="has version 1"):
+                await writes.delete(session, key=1, expected_version=2)
+            await writes.delete(session, key=1, expected_version=1)
+            with pytest.raises(VersionConflict, match="no such row") as caught:
+                await writes.update(session, key=1, expected_version=1, values={"text": "late"})
+        assert caught.value.actual is None
+        with pytest.raises(VersionConflict, match=r"^there is no such row"):
+            await writes.modify(sessions, key=1, change=lambda row: {})
+
+
+@in_a_loop
+async def test_the_version_cannot_be_set_by_the_values() -> None:
+    async with database() as sessions:
+        async with sessions.begin() as session:
+            values = {"text": "new", "version": 99}
+            await OptimisticVersion(NOTES).update(session, key=1, expected_version=1, values=values)
+        assert await note(sessions) == ("new", 2)
+
+
+@in_a_loop
+async def test_writers_that_meet_start_over_and_none_is_lost() -> None:
+    async with database() as sessions:
+        writes = OptimisticVersion(NOTES)
+        append = lambda row: {"text": row.text + "x"}  # noqa: E731
+        many = [writes.modify(sessions, key=1, change=append, max_tries=8) for _ in range(8)]
+        versions = await asyncio.gather(*many)
+        assert sorted(versions) == list(range(2, 10))
+        assert await note(sessions) == ("x" * 8, 9)
+        assert writes.writes == 8
+
+
+@in_a_loop
+async def test_tries_are_bounded() -> None:
+    async with database() as sessions:
+        writes, calls = OptimisticVersion(NOTES), []
+
+        async def overtake() -> None:
             async with sessions.begin() as session:
-                with pytest.raises(VersionConflict, match="has version 1"):
-                    await writes.delete(session, key=1, expected_version=2)
-                await writes.delete(session, key=1, expected_version=1)
-                with pytest.raises(VersionConflict, match="no such row") as caught:
-                    await writes.update(session, key=1, expected_version=1, values={"text": "late"})
-            assert caught.value.actual is None
-            with pytest.raises(VersionConflict, match=r"^there is no such row"):
-                await writes.modify(sessions, key=1, change=lambda row: {})
+                await session.execute(update(NOTES).values(version=NOTES.c.version + 1))
 
-    asyncio.run(main())
+        def change(row: Any) -> dict[str, Any]:
+            calls.append(row.version)
+            return {"text": "mine"}
 
+        class Overtaken(OptimisticVersion):
+            async def update(self, session: AsyncSession, **arguments: Any) -> int:
+                await overtake()
+                return await super().update(session, **arguments)
 
-def test_the_version_cannot_be_set_by_the_values() -> None:
-    async def main() -> tuple[str, int]:
-        async with database() as sessions:
-            async with sessions.begin() as session:
-                values = {"text": "new", "version": 99}
-                await OptimisticVersion(NOTES).update(session, key=1, expected_version=1, values=values)
-            return await note(sessions)
-
-    assert asyncio.run(main()) == ("new", 2)
+        writes = Overtaken(NOTES)
+        with pytest.raises(VersionConflict, match="expected version 3, but the row has version 4"):
+            await writes.modify(sessions, key=1, change=change, max_tries=3)
+        assert (calls, writes.conflicts) == ([1, 2, 3], 3)
+        assert (await note(sessions))[0] == ""
+        with pytest.raises(ValueError, match="at least 1"):
+            await writes.modify(sessions, key=1, change=change, max_tries=0)
 
 
-def test_writers_that_meet_start_over_and_none_is_lost() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            writes = OptimisticVersion(NOTES)
-            append = lambda row: {"text": row.text + "x"}  # noqa: E731
-            many = [writes.modify(sessions, key=1, change=append, max_tries=8) for _ in range(8)]
-            versions = await asyncio.gather(*many)
-            assert sorted(versions) == list(range(2, 10))
-            assert await note(sessions) == ("x" * 8, 9)
-            assert writes.writes == 8
-
-    asyncio.run(main())
-
-
-def test_tries_are_bounded() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            writes, calls = OptimisticVersion(NOTES), []
-
-            async def overtake() -> None:
-                async with sessions.begin() as session:
-                    await session.execute(update(NOTES).values(version=NOTES.c.version + 1))
-
-            def change(row: Any) -> dict[str, Any]:
-                calls.append(row.version)
-                return {"text": "mine"}
-
-            class Overtaken(OptimisticVersion):
-                async def update(self, session: AsyncSession, **arguments: Any) -> int:
-                    await overtake()
-                    return await super().update(session, **arguments)
-
-            writes = Overtaken(NOTES)
-            with pytest.raises(VersionConflict, match="expected version 3, but the row has version 4"):
-                await writes.modify(sessions, key=1, change=change, max_tries=3)
-            assert (calls, writes.conflicts) == ([1, 2, 3], 3)
-            assert (await note(sessions))[0] == ""
-            with pytest.raises(ValueError, match="at least 1"):
-                await writes.modify(sessions, key=1, change=change, max_tries=0)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_other_isolation_levels_refuse_the_second_writer_too() -> None:
+    async with database() as sessions:
+        writes = OptimisticVersion(NOTES)
+        async with sessions() as session:
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            await session.execute(select(NOTES))
+            async with sessions.begin() as other:
+                await writes.update(other, key=1, expected_version=1, values={"text": "first"})
+            with pytest.raises(DBAPIError) as caught:
+                await writes.update(session, key=1, expected_version=1, values={"text": "second"})
+        assert getattr(caught.value.orig, "sqlstate", None) == "40001"
 
 
-def test_other_isolation_levels_refuse_the_second_writer_too() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            writes = OptimisticVersion(NOTES)
-            async with sessions() as session:
-                await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-                await session.execute(select(NOTES))
-                async with sessions.begin() as other:
-                    await writes.update(other, key=1, expected_version=1, values={"text": "first"})
-                with pytest.raises(DBAPIError) as caught:
-                    await writes.update(session, key=1, expected_version=1, values={"text": "second"})
-            assert getattr(caught.value.orig, "sqlstate", None) == "40001"
+@in_a_loop
+async def test_a_cancelled_writer_leaves_the_row_and_its_lock_as_they_were() -> None:
+    async with database() as sessions:
+        writes = OptimisticVersion(NOTES)
 
-    asyncio.run(main())
+        async def write() -> int:
+            return await writes.modify(sessions, key=1, change=lambda row: {"text": "never"})
 
-
-def test_a_cancelled_writer_leaves_the_row_and_its_lock_as_they_were() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            writes = OptimisticVersion(NOTES)
-
-            async def write() -> int:
-                return await writes.modify(sessions, key=1, change=lambda row: {"text": "never"})
-
-            async with sessions.begin() as first:
-                await writes.update(first, key=1, expected_version=1, values={"text": "first"})
-                second = asyncio.create_task(write())
-                await until_one_waits(sessions)
-                second.cancel()
-                await asyncio.wait([second], timeout=10)
-            assert second.cancelled()
-            assert sessions.kw["bind"].pool.checkedout() == 0
-            async with sessions.begin() as session:
-                assert await writes.update(session, key=1, expected_version=2, values={}) == 3
-
-    asyncio.run(main())
+        async with sessions.begin() as first:
+            await writes.update(first, key=1, expected_version=1, values={"text": "first"})
+            second = asyncio.create_task(write())
+            await until_one_waits(sessions)
+            second.cancel()
+            await asyncio.wait([second], timeout=10)
+        assert second.cancelled()
+        assert sessions.kw["bind"].pool.checkedout() == 0
+        async with sessions.begin() as session:
+            assert await writes.update(session, key=1, expected_version=2, values={}) == 3
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +24,16 @@ from reference_app.patterns.outbox import _DONE, _LOCK, _TAKE, INDEX, TABLE, Eve
 from reference_app.patterns.outbox import add as add_events
 
 Sessions = async_sessionmaker[AsyncSession]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -97,21 +108,19 @@ async def drain(relay: Relay) -> None:
             pass
 
 
-def test_an_event_exists_if_and_only_if_its_transaction_committed() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            receiver = Receiver()
-            async with sessions() as session:
-                await add_events(session, Event("AAPL", "placed", "never"))
-                await session.rollback()
-            first, second = Event("AAPL", "placed", "1"), Event("AAPL", "filled", "2")
-            await add(sessions, first, second)
-            relay = Relay(sessions, receiver)
-            assert [await relay.run_once() for _ in range(3)] == [1, 1, 0]
-            assert receiver.got == [first, second]
-            assert (relay.published, relay.failures) == (2, 0)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_an_event_exists_if_and_only_if_its_transaction_committed() -> None:
+    async with database() as sessions:
+        receiver = Receiver()
+        async with sessions() as session:
+            await add_events(session, Event("AAPL", "placed", "never"))
+            await session.rollback()
+        first, second = Event("AAPL", "placed", "1"), Event("AAPL", "filled", "2")
+        await add(sessions, first, second)
+        relay = Relay(sessions, receiver)
+        assert [await relay.run_once() for _ in range(3)] == [1, 1, 0]
+        assert receiver.got == [first, second]
+        assert (relay.published, relay.failures) == (2, 0)
 
 
 class Crash(Exception):
@@ -145,24 +154,22 @@ class Crasher:
         return True
 
 
-def test_a_writer_that_crashes_at_any_step_leaves_row_and_event_or_neither() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            crasher = Crasher(sessions)
+@in_a_loop
+async def test_a_writer_that_crashes_at_any_step_leaves_row_and_event_or_neither() -> None:
+    async with database() as sessions:
+        crasher = Crasher(sessions)
 
-            async def place(number: int) -> None:
-                async with sessions.begin() as session:
-                    await session.execute(text("INSERT INTO orders VALUES (:n)"), {"n": number})
-                    await add_events(session, Event("AAPL", "placed", str(number)))
+        async def place(number: int) -> None:
+            async with sessions.begin() as session:
+                await session.execute(text("INSERT INTO orders VALUES (:n)"), {"n": number})
+                await add_events(session, Event("AAPL", "placed", str(number)))
 
-            for step in range(20):
-                if await crasher.survives(step, place(step)):
-                    break
-            assert step == 3, "row, event with its lock, commit"
-            assert await rows(sessions, "SELECT n FROM orders") == [3]
-            assert await rows(sessions, "SELECT payload FROM outbox") == ["3"]
-
-    asyncio.run(main())
+        for step in range(20):
+            if await crasher.survives(step, place(step)):
+                break
+        assert step == 3, "row, event with its lock, commit"
+        assert await rows(sessions, "SELECT n FROM orders") == [3]
+        assert await rows(sessions, "SELECT payload FROM outbox") == ["3"]
 
 
 async def nothing_is_lost_and_order_holds(kind: type[Relay]) -> bool:
@@ -301,79 +308,71 @@ def test_keys_are_locked_in_one_order_whatever_the_order_of_the_events() -> None
     assert (one_way.added, other_way.added) == (["a1", "b", "a2"], ["b", "a2", "a1"])
 
 
-def test_an_event_that_fails_or_hangs_keeps_its_key_behind_it_and_no_other() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            receiver = Receiver()
-            receiver.fails_on = {"AAPL 1"}
-            receiver.holds["IBM 1"] = asyncio.Event()
-            names = ("AAPL 1", "AAPL 2", "MSFT 1", "IBM 1")
-            await add(sessions, *(Event(name.split()[0], "placed", name) for name in names))
-            async with sessions.begin() as session:  # the ninth wait is 256 s: longer than any test
-                await session.execute(text("UPDATE outbox SET tries = 8"))
-            relay = Relay(sessions, receiver, publish_timeout_s=0.05)
-            assert [await relay.run_once(), await relay.run_once()] == [1, 0]
-            assert (receiver.payloads, relay.published, relay.failures) == (["MSFT 1"], 1, 2)
-            assert await relay.lag_s() > 0
-            waits_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM outbox WHERE tries = 9"
-            assert [200 < wait_s <= 256 for wait_s in await rows(sessions, waits_s)] == [True, True]
-            async with sessions.begin() as session:
-                await session.execute(text("UPDATE outbox SET not_before = now()"))
-            receiver.fails_on.clear()
-            receiver.holds["IBM 1"].set()
-            await drain(relay)
-            assert sorted(receiver.payloads) == sorted(names)
-            assert receiver.payloads.index("AAPL 1") < receiver.payloads.index("AAPL 2")
-            assert await relay.lag_s() == 0
-
-    asyncio.run(main())
+@in_a_loop
+async def test_an_event_that_fails_or_hangs_keeps_its_key_behind_it_and_no_other() -> None:
+    async with database() as sessions:
+        receiver = Receiver()
+        receiver.fails_on = {"AAPL 1"}
+        receiver.holds["IBM 1"] = asyncio.Event()
+        names = ("AAPL 1", "AAPL 2", "MSFT 1", "IBM 1")
+        await add(sessions, *(Event(name.split()[0], "placed", name) for name in names))
+        async with sessions.begin() as session:  # the ninth wait is 256 s: longer than any test
+            await session.execute(text("UPDATE outbox SET tries = 8"))
+        relay = Relay(sessions, receiver, publish_timeout_s=0.05)
+        assert [await relay.run_once(), await relay.run_once()] == [1, 0]
+        assert (receiver.payloads, relay.published, relay.failures) == (["MSFT 1"], 1, 2)
+        assert await relay.lag_s() > 0
+        waits_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM outbox WHERE tries = 9"
+        assert [200 < wait_s <= 256 for wait_s in await rows(sessions, waits_s)] == [True, True]
+        async with sessions.begin() as session:
+            await session.execute(text("UPDATE outbox SET not_before = now()"))
+        receiver.fails_on.clear()
+        receiver.holds["IBM 1"].set()
+        await drain(relay)
+        assert sorted(receiver.payloads) == sorted(names)
+        assert receiver.payloads.index("AAPL 1") < receiver.payloads.index("AAPL 2")
+        assert await relay.lag_s() == 0
 
 
-def test_the_wait_grows_to_five_minutes_and_no_further() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            receiver = Receiver()
-            receiver.fails_on = {"1"}
-            await add(sessions, Event("AAPL", "placed", "1"))
-            async with sessions.begin() as session:
-                await session.execute(text("UPDATE outbox SET tries = 2000000"))
-            await Relay(sessions, receiver).run_once()
-            wait_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM outbox"
-            assert 256 < (await rows(sessions, wait_s))[0] <= 300
-
-    asyncio.run(main())
+@in_a_loop
+async def test_the_wait_grows_to_five_minutes_and_no_further() -> None:
+    async with database() as sessions:
+        receiver = Receiver()
+        receiver.fails_on = {"1"}
+        await add(sessions, Event("AAPL", "placed", "1"))
+        async with sessions.begin() as session:
+            await session.execute(text("UPDATE outbox SET tries = 2000000"))
+        await Relay(sessions, receiver).run_once()
+        wait_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM outbox"
+        assert 256 < (await rows(sessions, wait_s))[0] <= 300
 
 
-def test_a_round_is_bounded() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            await add(sessions, *(Event(f"key {number}", "placed", "") for number in range(5)))
-            relay = Relay(sessions, Receiver(), batch_size=2)
-            assert [await relay.run_once() for _ in range(4)] == [2, 2, 1, 0]
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_round_is_bounded() -> None:
+    async with database() as sessions:
+        await add(sessions, *(Event(f"key {number}", "placed", "") for number in range(5)))
+        relay = Relay(sessions, Receiver(), batch_size=2)
+        assert [await relay.run_once() for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_the_relay_survives_its_database_and_gives_back_what_it_was_cancelled_with() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            receiver = Receiver()
-            receiver.holds["1"] = asyncio.Event()
-            await add(sessions, Event("AAPL", "placed", "1"))
-            crasher = Crasher(sessions)
-            crasher.steps_left = 0
-            task = asyncio.create_task(Relay(sessions, receiver).run(poll_interval_s=0))
-            await asyncio.wait_for(receiver.reached.wait(), 10)
-            task.cancel()
-            await asyncio.wait([task], timeout=10)
-            assert task.cancelled()
-            assert sessions.kw["bind"].pool.checkedout() == 0
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-            receiver.holds.clear()
-            await drain(Relay(sessions, receiver))
-            assert receiver.payloads == ["1"]
-
-    asyncio.run(main())
+@in_a_loop
+async def test_the_relay_survives_its_database_and_gives_back_what_it_was_cancelled_with() -> None:
+    async with database() as sessions:
+        receiver = Receiver()
+        receiver.holds["1"] = asyncio.Event()
+        await add(sessions, Event("AAPL", "placed", "1"))
+        crasher = Crasher(sessions)
+        crasher.steps_left = 0
+        task = asyncio.create_task(Relay(sessions, receiver).run(poll_interval_s=0))
+        await asyncio.wait_for(receiver.reached.wait(), 10)
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()
+        assert sessions.kw["bind"].pool.checkedout() == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        receiver.holds.clear()
+        await drain(Relay(sessions, receiver))
+        assert receiver.payloads == ["1"]
 
 
 def test_the_example_in_the_docstring_runs() -> None:

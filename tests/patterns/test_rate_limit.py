@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import doctest
+import functools
 import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,7 +17,17 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reference_app.patterns.rate_limit import HIT, Decision, RateLimiter
+from reference_app.patterns.rate_limit import HIT, RateLimiter
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 def redis_url() -> str:
@@ -226,13 +237,12 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
         asyncio.run(check(twin))
 
 
-def test_the_fields_tell_what_is_left_and_when_there_is_more() -> None:
-    async def main() -> list[Decision]:
-        async with connected() as client:
-            policy = Policy(RateLimiter, client, limit=10, window_s=100)
-            return [await policy.limiter.hit("alice", units) for units in (0, 4, 7, 6, 1)]
-
-    fresh, four, refused, rest, empty = asyncio.run(main())
+@in_a_loop
+async def test_the_fields_tell_what_is_left_and_when_there_is_more() -> None:
+    async with connected() as client:
+        policy = Policy(RateLimiter, client, limit=10, window_s=100)
+        decisions = [await policy.limiter.hit("alice", units) for units in (0, 4, 7, 6, 1)]
+    fresh, four, refused, rest, empty = decisions
     name = fresh.policy
     assert fresh.headers() == {"RateLimit-Policy": f'"{name}";q=10;w=100', "RateLimit": f'"{name}";r=10;t=0'}
     assert four.headers()["RateLimit"] == f'"{name}";r=6;t=10'
@@ -296,74 +306,64 @@ async def proxy(lose_replies: bool = False) -> AsyncIterator[tuple[str, asyncio.
         await asyncio.wait_for(asyncio.gather(*serving), 10)
 
 
-def test_a_hit_whose_reply_is_lost_is_counted_once() -> None:
-    async def main() -> None:
-        async with connected() as client, proxy(lose_replies=True) as (url, _):
-            policy = Policy(RateLimiter, client, limit=100)
-            async with connected(url) as lossy:
-                limiter = RateLimiter(client=lossy, policy=policy.name, limit=100, window_s=3600)
-                decision = await limiter.hit("alice")
-            assert (decision.is_allowed, decision.is_counted, limiter.uncounted) == (True, False, 1)
-            assert decision.headers() == {"RateLimit-Policy": f'"{policy.name}";q=100;w=3600'}
-            assert (await policy.limiter.hit("alice", 0)).remaining == 99
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_hit_whose_reply_is_lost_is_counted_once() -> None:
+    async with connected() as client, proxy(lose_replies=True) as (url, _):
+        policy = Policy(RateLimiter, client, limit=100)
+        async with connected(url) as lossy:
+            limiter = RateLimiter(client=lossy, policy=policy.name, limit=100, window_s=3600)
+            decision = await limiter.hit("alice")
+        assert (decision.is_allowed, decision.is_counted, limiter.uncounted) == (True, False, 1)
+        assert decision.headers() == {"RateLimit-Policy": f'"{policy.name}";q=100;w=3600'}
+        assert (await policy.limiter.hit("alice", 0)).remaining == 99
 
 
-def test_a_client_that_retries_is_refused() -> None:
-    async def main() -> None:
-        client = Redis.from_url("redis://127.0.0.1:1")
-        with pytest.raises(ValueError, match="must not retry"):
-            RateLimiter(client=client, limit=1, window_s=1)
-        await client.aclose()
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_client_that_retries_is_refused() -> None:
+    client = Redis.from_url("redis://127.0.0.1:1")
+    with pytest.raises(ValueError, match="must not retry"):
+        RateLimiter(client=client, limit=1, window_s=1)
+    await client.aclose()
 
 
-def test_while_redis_is_down_hits_pass_uncounted_and_nobody_waits_long() -> None:
-    async def main() -> None:
-        async with proxy() as (url, _), connected(url, socket_timeout=0.05) as silent:
-            limiter = RateLimiter(client=silent, limit=1, window_s=1)
-            decisions = [await asyncio.wait_for(limiter.hit("alice"), 10) for _ in range(3)]
-        async with connected("redis://127.0.0.1:1") as nobody:
-            limiter = RateLimiter(client=nobody, limit=1, window_s=1)
-            decisions += [await asyncio.wait_for(limiter.hit("alice"), 10) for _ in range(3)]
-        assert [(it.is_allowed, it.is_counted) for it in decisions] == [(True, False)] * 6
-        assert limiter.uncounted == 3
-
-    asyncio.run(main())
+@in_a_loop
+async def test_while_redis_is_down_hits_pass_uncounted_and_nobody_waits_long() -> None:
+    async with proxy() as (url, _), connected(url, socket_timeout=0.05) as silent:
+        limiter = RateLimiter(client=silent, limit=1, window_s=1)
+        decisions = [await asyncio.wait_for(limiter.hit("alice"), 10) for _ in range(3)]
+    async with connected("redis://127.0.0.1:1") as nobody:
+        limiter = RateLimiter(client=nobody, limit=1, window_s=1)
+        decisions += [await asyncio.wait_for(limiter.hit("alice"), 10) for _ in range(3)]
+    assert [(it.is_allowed, it.is_counted) for it in decisions] == [(True, False)] * 6
+    assert limiter.uncounted == 3
 
 
-def test_a_cancelled_hit_leaves_no_reply_for_the_next_one() -> None:
-    async def main() -> None:
-        async with proxy() as (url, may_answer), connected(url, max_connections=1) as client:
-            policy = Policy(RateLimiter, client, limit=100)
-            hit = asyncio.create_task(policy.limiter.hit("alice", 40))
-            async with connected() as direct:
-                while not await direct.exists(f"rate_limit:{policy.name}:alice"):
-                    assert not hit.done()
-            # Redis has counted it, and its reply is on the way.
-            hit.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await hit
-            may_answer.set()
-            assert (await policy.limiter.hit("bob", 1)).remaining == 99
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_cancelled_hit_leaves_no_reply_for_the_next_one() -> None:
+    async with proxy() as (url, may_answer), connected(url, max_connections=1) as client:
+        policy = Policy(RateLimiter, client, limit=100)
+        hit = asyncio.create_task(policy.limiter.hit("alice", 40))
+        async with connected() as direct:
+            while not await direct.exists(f"rate_limit:{policy.name}:alice"):
+                assert not hit.done()
+        # Redis has counted it, and its reply is on the way.
+        hit.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hit
+        may_answer.set()
+        assert (await policy.limiter.hit("bob", 1)).remaining == 99
 
 
 @pytest.mark.parametrize(
     "wrong", [{"limit": 0}, {"window_s": 0}, {"policy": 'a"b'}, {"policy": ""}, {"limit": 10_000_000}]
 )
-def test_values_without_sense_are_refused(wrong: dict[str, Any]) -> None:
-    async def main() -> None:
-        async with connected("redis://127.0.0.1:1") as client:
-            with pytest.raises(ValueError, match="must be"):
-                RateLimiter(**{"client": client, "limit": 1, "window_s": 1} | wrong)
-            with pytest.raises(ValueError, match="0 to 5"):
-                await RateLimiter(client=client, limit=5, window_s=1).hit("alice", 6)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_values_without_sense_are_refused(wrong: dict[str, Any]) -> None:
+    async with connected("redis://127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match="must be"):
+            RateLimiter(**{"client": client, "limit": 1, "window_s": 1} | wrong)
+        with pytest.raises(ValueError, match="0 to 5"):
+            await RateLimiter(client=client, limit=5, window_s=1).hit("alice", 6)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import doctest
+import functools
 import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -17,6 +18,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from reference_app.patterns.redis_cache import ALL, FILL, MAX_UNCONFIRMED, READ, RedisCache
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 def redis_url() -> str:
@@ -369,74 +380,64 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
         asyncio.run(check(twin))
 
 
-def test_a_hit_loads_nothing_and_the_totals_say_so() -> None:
-    async def main() -> None:
-        async with desk_of(RedisCache) as desk:
-            load = Load("131.12", at_once=True)
-            assert [await desk.cache.get("AAPL", load) for _ in range(3)] == ["131.12"] * 3
-            assert (load.runs, desk.cache.hits, desk.cache.misses, desk.cache.failures) == (1, 2, 1, 0)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_hit_loads_nothing_and_the_totals_say_so() -> None:
+    async with desk_of(RedisCache) as desk:
+        load = Load("131.12", at_once=True)
+        assert [await desk.cache.get("AAPL", load) for _ in range(3)] == ["131.12"] * 3
+        assert (load.runs, desk.cache.hits, desk.cache.misses, desk.cache.failures) == (1, 2, 1, 0)
 
 
-def test_while_redis_is_down_it_is_left_alone_for_a_while() -> None:
-    async def main() -> None:
-        async with desk_of(RedisCache) as desk:
-            desk.cache.pause_s = 60
-            desk.switch.is_off = True
-            for _ in range(10):
-                await desk.get()
-            assert desk.switch.tries == 1, "every request waits for a Redis that is down"
-            await desk.cache.invalidate("AAPL")
-            assert desk.switch.tries == 2, "an invalidation is tried at any time"
-
-    asyncio.run(main())
+@in_a_loop
+async def test_while_redis_is_down_it_is_left_alone_for_a_while() -> None:
+    async with desk_of(RedisCache) as desk:
+        desk.cache.pause_s = 60
+        desk.switch.is_off = True
+        for _ in range(10):
+            await desk.get()
+        assert desk.switch.tries == 1, "every request waits for a Redis that is down"
+        await desk.cache.invalidate("AAPL")
+        assert desk.switch.tries == 2, "an invalidation is tried at any time"
 
 
-def test_many_failed_invalidations_become_one_of_all() -> None:
-    async def main() -> None:
-        async with desk_of(RedisCache) as desk:
-            await desk.get("old", "AAPL", "nasdaq")
-            desk.switch.is_off = True
-            for number in range(2_000):
-                await desk.cache.invalidate(f"name {number}")
-            assert len(desk.cache._unconfirmed) <= MAX_UNCONFIRMED
-            assert ALL in desk.cache._unconfirmed
-            desk.switch.is_off = False
-            assert await desk.get("new", "AAPL", "nasdaq") == "new"
-            assert desk.cache._unconfirmed == {}
-
-    asyncio.run(main())
+@in_a_loop
+async def test_many_failed_invalidations_become_one_of_all() -> None:
+    async with desk_of(RedisCache) as desk:
+        await desk.get("old", "AAPL", "nasdaq")
+        desk.switch.is_off = True
+        for number in range(2_000):
+            await desk.cache.invalidate(f"name {number}")
+        assert len(desk.cache._unconfirmed) <= MAX_UNCONFIRMED
+        assert ALL in desk.cache._unconfirmed
+        desk.switch.is_off = False
+        assert await desk.get("new", "AAPL", "nasdaq") == "new"
+        assert desk.cache._unconfirmed == {}
 
 
-def test_what_another_version_wrote_is_a_miss() -> None:
-    async def main() -> None:
-        async with desk_of(RedisCache) as desk:
-            await desk.get("old")
-            await desk.redis.hset(f"{desk.prefix}:entry:AAPL", "payload", b"+\xff\xfe")
-            assert await desk.get("new") == "new"
-            assert await desk.get("?") == "new"
-
-    asyncio.run(main())
+@in_a_loop
+async def test_what_another_version_wrote_is_a_miss() -> None:
+    async with desk_of(RedisCache) as desk:
+        await desk.get("old")
+        await desk.redis.hset(f"{desk.prefix}:entry:AAPL", "payload", b"+\xff\xfe")
+        assert await desk.get("new") == "new"
+        assert await desk.get("?") == "new"
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
-def test_a_load_that_does_not_end_well_leaves_nothing(how: str) -> None:
-    async def main() -> None:
-        async with desk_of(RedisCache) as desk:
-            load = Load("never")
-            reader = await desk.start(load)
-            if how == "fails":
-                load.value = 42  # type: ignore[assignment]  # encode raises
-                with pytest.raises(TypeError):
-                    await desk.end(reader, load)
-            else:
-                reader.cancel()
-                await asyncio.wait([reader])
-                assert reader.cancelled()
-            assert await desk.redis.exists(f"{desk.prefix}:entry:AAPL") == 0
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_load_that_does_not_end_well_leaves_nothing(how: str) -> None:
+    async with desk_of(RedisCache) as desk:
+        load = Load("never")
+        reader = await desk.start(load)
+        if how == "fails":
+            load.value = 42  # type: ignore[assignment]  # encode raises
+            with pytest.raises(TypeError):
+                await desk.end(reader, load)
+        else:
+            reader.cancel()
+            await asyncio.wait([reader])
+            assert reader.cancelled()
+        assert await desk.redis.exists(f"{desk.prefix}:entry:AAPL") == 0
 
 
 def test_a_client_that_decodes_is_refused() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -23,6 +24,16 @@ from reference_app.patterns.serializable_retry import RetriesExhausted, Serializ
 METADATA = MetaData()
 ON_CALL = Table("doctors", METADATA, Column("id", Integer, primary_key=True), Column("on_call", Integer))
 Sessions = async_sessionmaker[AsyncSession]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -180,75 +191,67 @@ def test_serialization_failures_and_deadlocks_are_run_again_and_nothing_else() -
     assert asyncio.run(runs_until_it_ends("23505")) == (1, IntegrityError)
 
 
-def test_the_drivers_own_error_is_run_again_too() -> None:
+@in_a_loop
+async def test_the_drivers_own_error_is_run_again_too() -> None:
     class SerializationError(Exception):
         sqlstate = "40001"
 
-    async def main() -> None:
-        async with database() as sessions:
-            runs = []
+    async with database() as sessions:
+        runs = []
 
-            async def work(session: AsyncSession) -> None:
-                runs.append(session)
-                if len(runs) == 1:
-                    raise SerializationError
-                if len(runs) == 2:
-                    raise KeyError("a bug of the work")
+        async def work(session: AsyncSession) -> None:
+            runs.append(session)
+            if len(runs) == 1:
+                raise SerializationError
+            if len(runs) == 2:
+                raise KeyError("a bug of the work")
 
-            with pytest.raises(KeyError, match="bug of the work"):
-                await SerializableRetry(sessions, sleep=no_wait)(work)
-            assert len(runs) == 2
-
-    asyncio.run(main())
+        with pytest.raises(KeyError, match="bug of the work"):
+            await SerializableRetry(sessions, sleep=no_wait)(work)
+        assert len(runs) == 2
 
 
-def test_tries_and_waits_are_bounded_and_no_connection_is_held_while_waiting() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            pool = sessions.kw["bind"].pool
-            waits_s: list[float] = []
+@in_a_loop
+async def test_tries_and_waits_are_bounded_and_no_connection_is_held_while_waiting() -> None:
+    async with database() as sessions:
+        pool = sessions.kw["bind"].pool
+        waits_s: list[float] = []
 
-            async def sleep(seconds: float) -> None:
-                assert pool.checkedout() == 0
-                waits_s.append(seconds)
+        async def sleep(seconds: float) -> None:
+            assert pool.checkedout() == 0
+            waits_s.append(seconds)
 
-            retry = SerializableRetry(
-                sessions, max_tries=5, first_wait_s=0.1, longest_wait_s=0.15, sleep=sleep
-            )
-            with pytest.raises(RetriesExhausted, match="5 tries") as caught:
-                await retry(lambda session: fail(session, "40001"))
-            assert isinstance(caught.value.__cause__, DBAPIError)
-            assert (retry.commits, retry.conflicts, retry.exhausted) == (0, 5, 1)
-            assert len(waits_s) == 4
-            for waited_s, bound_s in zip(waits_s, [0.1, 0.15, 0.15, 0.15], strict=True):
-                assert 0 <= waited_s <= bound_s
-
-    asyncio.run(main())
+        retry = SerializableRetry(sessions, max_tries=5, first_wait_s=0.1, longest_wait_s=0.15, sleep=sleep)
+        with pytest.raises(RetriesExhausted, match="5 tries") as caught:
+            await retry(lambda session: fail(session, "40001"))
+        assert isinstance(caught.value.__cause__, DBAPIError)
+        assert (retry.commits, retry.conflicts, retry.exhausted) == (0, 5, 1)
+        assert len(waits_s) == 4
+        for waited_s, bound_s in zip(waits_s, [0.1, 0.15, 0.15, 0.15], strict=True):
+            assert 0 <= waited_s <= bound_s
 
 
 @pytest.mark.parametrize("where", ["in the work", "while waiting"])
-def test_cancelled_means_rolled_back_and_no_connection_lost(where: str) -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            there, never = asyncio.Event(), asyncio.Event()
+@in_a_loop
+async def test_cancelled_means_rolled_back_and_no_connection_lost(where: str) -> None:
+    async with database() as sessions:
+        there, never = asyncio.Event(), asyncio.Event()
 
-            async def stay(*_: object) -> None:
-                there.set()
-                await never.wait()
+        async def stay(*_: object) -> None:
+            there.set()
+            await never.wait()
 
-            async def work(session: AsyncSession) -> None:
-                await session.execute(update(ON_CALL).values(on_call=0))
-                await (stay() if where == "in the work" else fail(session, "40001"))
+        async def work(session: AsyncSession) -> None:
+            await session.execute(update(ON_CALL).values(on_call=0))
+            await (stay() if where == "in the work" else fail(session, "40001"))
 
-            task = asyncio.create_task(SerializableRetry(sessions, sleep=stay)(work))
-            await asyncio.wait_for(there.wait(), 10)
-            task.cancel()
-            await asyncio.wait([task], timeout=10)
-            assert task.cancelled()
-            assert sessions.kw["bind"].pool.checkedout() == 0
-            assert await on_call(sessions) == 2
-
-    asyncio.run(main())
+        task = asyncio.create_task(SerializableRetry(sessions, sleep=stay)(work))
+        await asyncio.wait_for(there.wait(), 10)
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()
+        assert sessions.kw["bind"].pool.checkedout() == 0
+        assert await on_call(sessions) == 2
 
 
 @pytest.mark.parametrize("options", [{"max_tries": 0}, {"first_wait_s": -1.0}])

@@ -2,13 +2,24 @@
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 import pytest
 
 from reference_app.patterns.single_flight import RecursiveCall, SingleFlight, WorkCancelled
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class Work:
@@ -52,69 +63,59 @@ async def finish(tasks: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
 
 
-def test_callers_at_the_same_time_share_one_run() -> None:
-    async def main() -> None:
-        flights, work = SingleFlight[str](), Work()
-        tasks = await callers(flights, work, 100)
-        assert (flights.started, flights.joined, flights.in_flight) == (1, 99, 1)
-        work.may_end.set()
-        assert await finish(tasks) == ["answer 1"] * 100
-        assert (work.runs, flights.in_flight) == (1, 0)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_callers_at_the_same_time_share_one_run() -> None:
+    flights, work = SingleFlight[str](), Work()
+    tasks = await callers(flights, work, 100)
+    assert (flights.started, flights.joined, flights.in_flight) == (1, 99, 1)
+    work.may_end.set()
+    assert await finish(tasks) == ["answer 1"] * 100
+    assert (work.runs, flights.in_flight) == (1, 0)
 
 
-def test_other_keys_do_not_wait() -> None:
-    async def main() -> None:
-        flights, slow, fast = SingleFlight[str](), Work(), Work()
-        fast.may_end.set()
-        waiting = await callers(flights, slow, 1)
-        assert await asyncio.wait_for(flights.do("MSFT", fast), 10) == "answer 1"
-        slow.may_end.set()
-        await finish(waiting)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_other_keys_do_not_wait() -> None:
+    flights, slow, fast = SingleFlight[str](), Work(), Work()
+    fast.may_end.set()
+    waiting = await callers(flights, slow, 1)
+    assert await asyncio.wait_for(flights.do("MSFT", fast), 10) == "answer 1"
+    slow.may_end.set()
+    await finish(waiting)
 
 
-def test_the_next_call_starts_anew() -> None:
-    async def main() -> None:
-        flights, work = SingleFlight[str](), Work()
-        work.may_end.set()
-        assert [await flights.do("AAPL", work) for _ in range(3)] == ["answer 1", "answer 2", "answer 3"]
-
-    asyncio.run(main())
+@in_a_loop
+async def test_the_next_call_starts_anew() -> None:
+    flights, work = SingleFlight[str](), Work()
+    work.may_end.set()
+    assert [await flights.do("AAPL", work) for _ in range(3)] == ["answer 1", "answer 2", "answer 3"]
 
 
-def test_an_error_reaches_every_caller_and_is_not_kept() -> None:
-    async def main() -> None:
-        flights, work = SingleFlight[str](), Work()
+@in_a_loop
+async def test_an_error_reaches_every_caller_and_is_not_kept() -> None:
+    flights, work = SingleFlight[str](), Work()
 
-        async def failing() -> str:
-            await work.may_end.wait()
-            raise ConnectionError("the exchange is down")
+    async def failing() -> str:
+        await work.may_end.wait()
+        raise ConnectionError("the exchange is down")
 
-        tasks = [asyncio.create_task(flights.do("AAPL", failing)) for _ in range(3)]
-        await settle()
-        work.may_end.set()
-        errors = await finish(tasks)
-        assert [str(error) for error in errors] == ["the exchange is down"] * 3
-        assert await flights.do("AAPL", work) == "answer 1"
-
-    asyncio.run(main())
+    tasks = [asyncio.create_task(flights.do("AAPL", failing)) for _ in range(3)]
+    await settle()
+    work.may_end.set()
+    errors = await finish(tasks)
+    assert [str(error) for error in errors] == ["the exchange is down"] * 3
+    assert await flights.do("AAPL", work) == "answer 1"
 
 
-def test_work_that_fails_before_its_first_await_is_an_error_too() -> None:
-    async def main() -> None:
-        flights = SingleFlight[str]()
+@in_a_loop
+async def test_work_that_fails_before_its_first_await_is_an_error_too() -> None:
+    flights = SingleFlight[str]()
 
-        def broken() -> Awaitable[str]:
-            raise ValueError("no such instrument")
+    def broken() -> Awaitable[str]:
+        raise ValueError("no such instrument")
 
-        with pytest.raises(ValueError, match="no such instrument"):
-            await flights.do("AAPL", broken)
-        assert flights.in_flight == 0
-
-    asyncio.run(main())
+    with pytest.raises(ValueError, match="no such instrument"):
+        await flights.do("AAPL", broken)
+    assert flights.in_flight == 0
 
 
 # Each check is a rule that a wrong twin further down breaks.
@@ -253,46 +254,40 @@ def test_a_wrong_twin_is_rejected(twin: type[SingleFlight[Any]], check: Any) -> 
         asyncio.run(check(twin()))
 
 
-def test_the_last_to_leave_waits_for_the_clean_up_and_a_second_cancellation_ends_the_wait() -> None:
-    async def main() -> None:
-        flights, work = SingleFlight[str](), Work()
-        work.may_clean_up.clear()
-        [leaver] = await callers(flights, work, 1)
-        leaver.cancel()
-        await settle()
-        assert not leaver.done()
-        leaver.cancel()
-        await settle()
-        assert leaver.cancelled()
-        assert flights.in_flight == 1
-        work.may_clean_up.set()
-        await settle()
-        assert flights.in_flight == 0
-
-    asyncio.run(main())
+@in_a_loop
+async def test_the_last_to_leave_waits_for_the_clean_up_and_a_second_cancellation_ends_the_wait() -> None:
+    flights, work = SingleFlight[str](), Work()
+    work.may_clean_up.clear()
+    [leaver] = await callers(flights, work, 1)
+    leaver.cancel()
+    await settle()
+    assert not leaver.done()
+    leaver.cancel()
+    await settle()
+    assert leaver.cancelled()
+    assert flights.in_flight == 1
+    work.may_clean_up.set()
+    await settle()
+    assert flights.in_flight == 0
 
 
-def test_a_timeout_around_the_call_stays_a_timeout() -> None:
-    async def main() -> None:
-        flights, work = SingleFlight[str](), Work()
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(flights.do("AAPL", work), 0.01)
-        assert work.cancelled == 1
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_timeout_around_the_call_stays_a_timeout() -> None:
+    flights, work = SingleFlight[str](), Work()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(flights.do("AAPL", work), 0.01)
+    assert work.cancelled == 1
 
 
-def test_work_that_asks_for_its_own_key_is_told_so() -> None:
-    async def main() -> None:
-        flights = SingleFlight[str]()
+@in_a_loop
+async def test_work_that_asks_for_its_own_key_is_told_so() -> None:
+    flights = SingleFlight[str]()
 
-        async def itself() -> str:
-            return await flights.do("AAPL", itself)
+    async def itself() -> str:
+        return await flights.do("AAPL", itself)
 
-        with pytest.raises(RecursiveCall):
-            await asyncio.wait_for(flights.do("AAPL", itself), 10)
-
-    asyncio.run(main())
+    with pytest.raises(RecursiveCall):
+        await asyncio.wait_for(flights.do("AAPL", itself), 10)
 
 
 def test_one_object_serves_several_loops_one_after_the_other() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,9 +20,19 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-from reference_app.patterns.skip_locked_queue import _TAKE, INDEX, TABLE, Job, JobQueue, put
+from reference_app.patterns.skip_locked_queue import INDEX, TABLE, Job, JobQueue, put
 
 Sessions = async_sessionmaker[AsyncSession]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @asynccontextmanager
@@ -67,8 +78,8 @@ async def take_effect(session: AsyncSession, job: Job) -> None:
 
 
 EFFECTS = "SELECT payload FROM effects ORDER BY payload"
-TRIES = "SELECT tries FROM jobs"
-DUE = "UPDATE jobs SET not_before = now() - interval '1 s'"
+TRIES = "SELECT tries FROM queue"
+DUE = "UPDATE queue SET not_before = now() - interval '1 s'"
 
 
 class Slow:
@@ -83,23 +94,21 @@ class Slow:
         await take_effect(session, job)
 
 
-def test_a_job_exists_if_and_only_if_its_transaction_committed() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            async with sessions() as session:
-                await put(session, "never")
-                await session.rollback()
-            async with sessions.begin() as session:
-                await put(session, "now")
-                await put(session, "in an hour", delay_s=3600)
-            queue = JobQueue(sessions)
-            assert await queue.counts() == {"waiting": 1, "dead": 0}
-            assert [await queue.work_once(take_effect) for _ in range(2)] == [True, False]
-            assert await rows(sessions, EFFECTS) == ["now"]
-            assert await rows(sessions, "SELECT payload FROM jobs") == ["in an hour"]
-            assert (queue.done, queue.failed, queue.lost) == (1, 0, 0)
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_job_exists_if_and_only_if_its_transaction_committed() -> None:
+    async with database() as sessions:
+        async with sessions() as session:
+            await put(session, "never")
+            await session.rollback()
+        async with sessions.begin() as session:
+            await put(session, "now")
+            await put(session, "in an hour", delay_s=3600)
+        queue = JobQueue(sessions)
+        assert await queue.counts() == {"waiting": 1, "dead": 0}
+        assert [await queue.work_once(take_effect) for _ in range(2)] == [True, False]
+        assert await rows(sessions, EFFECTS) == ["now"]
+        assert await rows(sessions, "SELECT payload FROM queue") == ["in an hour"]
+        assert (queue.done, queue.failed, queue.lost) == (1, 0, 0)
 
 
 async def workers_take_different_jobs(kind: type[JobQueue]) -> bool:
@@ -124,13 +133,13 @@ class MarksNothing(JobQueue):
     """A wrong twin: SKIP LOCKED as it should be, but the lock ends with the transaction that took it."""
 
     async def work_once(self, handler: Any) -> bool:
-        query = text("SELECT id, payload, tries, token FROM jobs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED")
+        query = text("SELECT id, payload, tries, token FROM queue ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED")
         async with self._sessions.begin() as session:
             taken = (await session.execute(query)).all()
         for row in taken:
             async with self._sessions.begin() as session:
                 await handler(session, Job(*row))
-                await session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": row.id})
+                await session.execute(text("DELETE FROM queue WHERE id = :id"), {"id": row.id})
             self.done += 1
         return bool(taken)
 
@@ -167,11 +176,11 @@ class EndsById(JobQueue):
 
     async def work_once(self, handler: Any) -> bool:
         async with self._sessions.begin() as session:
-            taken = (await session.execute(_TAKE, self._taking)).all()
+            taken = (await session.execute(self._take, self._taking)).all()
         for row in taken:
             async with self._sessions.begin() as session:
                 await handler(session, Job(*row))
-                await session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": row.id})
+                await session.execute(text("DELETE FROM queue WHERE id = :id"), {"id": row.id})
             self.done += 1
         return bool(taken)
 
@@ -184,119 +193,141 @@ class Crash(Exception):
     """The process is gone."""
 
 
-def test_a_worker_that_crashes_at_any_step_loses_no_job_and_doubles_no_effect() -> None:
-    async def main() -> None:
-        async with database() as sessions:
-            engine = sessions.kw["bind"].sync_engine
-            steps_left = -1
+@in_a_loop
+async def test_a_worker_that_crashes_at_any_step_loses_no_job_and_doubles_no_effect() -> None:
+    async with database() as sessions:
+        engine = sessions.kw["bind"].sync_engine
+        steps_left = -1
 
-            def step(connection: Any, *_: object) -> None:
-                nonlocal steps_left
-                steps_left -= 1
-                if steps_left <= -1 and steps_left > -50:  # the dead do not clean up either
-                    connection.connection.driver_connection.terminate()
-                    raise Crash
+        def step(connection: Any, *_: object) -> None:
+            nonlocal steps_left
+            steps_left -= 1
+            if steps_left <= -1 and steps_left > -50:  # the dead do not clean up either
+                connection.connection.driver_connection.terminate()
+                raise Crash
 
-            hook.listen(engine, "before_cursor_execute", step)
-            hook.listen(engine, "commit", step)
-            for crash_at in range(20):
-                steps_left = -100
-                async with sessions.begin() as session:
-                    await put(session, f"{crash_at:02}")
-                steps_left = crash_at
-                try:
-                    survived = await JobQueue(sessions).work_once(take_effect)
-                except (Crash, InterfaceError):  # the second: SQLAlchemy could not roll back any more
-                    survived = False
-                steps_left = -100
-                async with asyncio.timeout(
-                    10
-                ):  # the server needs a moment to see that the connection is gone
-                    while await rows(sessions, "SELECT 1 FROM jobs"):
-                        await change(sessions, DUE)  # the lease of the dead is over
-                        await JobQueue(sessions).work_once(take_effect)
-                assert await rows(sessions, EFFECTS) == [f"{number:02}" for number in range(crash_at + 1)]
-                if survived:
-                    break
-            assert crash_at == 5, "take, commit, effect, end, commit"
-
-    asyncio.run(main())
+        hook.listen(engine, "before_cursor_execute", step)
+        hook.listen(engine, "commit", step)
+        for crash_at in range(20):
+            steps_left = -100
+            async with sessions.begin() as session:
+                await put(session, f"{crash_at:02}")
+            steps_left = crash_at
+            try:
+                survived = await JobQueue(sessions).work_once(take_effect)
+            except (Crash, InterfaceError):  # the second: SQLAlchemy could not roll back any more
+                survived = False
+            steps_left = -100
+            async with asyncio.timeout(10):  # the server needs a moment to see that the connection is gone
+                while await rows(sessions, "SELECT 1 FROM queue"):
+                    await change(sessions, DUE)  # the lease of the dead is over
+                    await JobQueue(sessions).work_once(take_effect)
+            assert await rows(sessions, EFFECTS) == [f"{number:02}" for number in range(crash_at + 1)]
+            if survived:
+                break
+        assert crash_at == 5, "take, commit, effect, end, commit"
 
 
-def test_a_job_that_fails_or_hangs_is_tried_later_and_is_dead_in_the_end() -> None:
-    async def main() -> None:
-        async with database("a") as sessions:
-            queue = JobQueue(sessions, handler_timeout_s=0.05, max_tries=11)
-            await change(sessions, "UPDATE jobs SET tries = 8")  # waits are longer than any test by now
+@in_a_loop
+async def test_a_job_that_fails_or_hangs_is_tried_later_and_is_dead_in_the_end() -> None:
+    async with database("a") as sessions:
+        queue = JobQueue(sessions, handler_timeout_s=0.05, max_tries=11)
+        await change(sessions, "UPDATE queue SET tries = 8")  # waits are longer than any test by now
 
-            async def fail(session: AsyncSession, job: Job) -> None:
-                await take_effect(session, job)
-                raise ConnectionError("the exchange is away")
+        async def fail(session: AsyncSession, job: Job) -> None:
+            await take_effect(session, job)
+            raise ConnectionError("the exchange is away")
 
-            assert await queue.work_once(fail)
-            wait_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM jobs"
-            assert 200 < (await rows(sessions, wait_s))[0] <= 256
-            assert not await queue.work_once(fail), "not yet"
-            await change(sessions, DUE)
-            assert await queue.work_once(Slow())  # never goes on
-            assert 256 < (await rows(sessions, wait_s))[0] <= 300
-            await change(sessions, DUE)
-            assert await queue.work_once(fail)
-            await change(sessions, DUE)
-            assert not await queue.work_once(take_effect), "dead"
-            assert await queue.counts() == {"waiting": 0, "dead": 1}
-            assert (queue.done, queue.failed) == (0, 3)
-            assert await rows(sessions, EFFECTS) == []
-            await change(sessions, "UPDATE jobs SET tries = 0")
-            assert await queue.work_once(take_effect)
-
-    asyncio.run(main())
+        assert await queue.work_once(fail)
+        wait_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM queue"
+        assert 200 < (await rows(sessions, wait_s))[0] <= 256
+        assert not await queue.work_once(fail), "not yet"
+        await change(sessions, DUE)
+        assert await queue.work_once(Slow())  # never goes on
+        assert 256 < (await rows(sessions, wait_s))[0] <= 300
+        await change(sessions, DUE)
+        assert await queue.work_once(fail)
+        await change(sessions, DUE)
+        assert not await queue.work_once(take_effect), "dead"
+        assert await queue.counts() == {"waiting": 0, "dead": 1}
+        assert (queue.done, queue.failed) == (0, 3)
+        assert await rows(sessions, EFFECTS) == []
+        await change(sessions, "UPDATE queue SET tries = 0")
+        assert await queue.work_once(take_effect)
 
 
 @pytest.mark.parametrize("where", ["in the handler", "between jobs"])
-def test_a_worker_that_is_cancelled_gives_its_job_back_uncounted(where: str) -> None:
-    async def main() -> None:
-        async with database("a") as sessions:
-            queue, slow = JobQueue(sessions), Slow()
-            handler = slow if where == "in the handler" else take_effect
-            task = asyncio.create_task(queue.work(handler, poll_interval_s=3600))
-            async with asyncio.timeout(10):
-                if handler is slow:
-                    await slow.began.wait()
-                while handler is take_effect and await rows(sessions, TRIES):
-                    pass
-            task.cancel()
-            await asyncio.wait([task], timeout=10)
-            assert task.cancelled()
-            assert sessions.kw["bind"].pool.checkedout() == 0
-            assert await rows(sessions, TRIES) == ([0] if where == "in the handler" else [])
-            assert await queue.work_once(take_effect) is (where == "in the handler")
-            assert await rows(sessions, EFFECTS) == ["a"]
-
-    asyncio.run(main())
+@in_a_loop
+async def test_a_worker_that_is_cancelled_gives_its_job_back_uncounted(where: str) -> None:
+    async with database("a") as sessions:
+        queue, slow = JobQueue(sessions), Slow()
+        handler = slow if where == "in the handler" else take_effect
+        task = asyncio.create_task(queue.work(handler, poll_interval_s=3600))
+        async with asyncio.timeout(10):
+            if handler is slow:
+                await slow.began.wait()
+            while handler is take_effect and await rows(sessions, TRIES):
+                pass
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()
+        assert sessions.kw["bind"].pool.checkedout() == 0
+        assert await rows(sessions, TRIES) == ([0] if where == "in the handler" else [])
+        assert await queue.work_once(take_effect) is (where == "in the handler")
+        assert await rows(sessions, EFFECTS) == ["a"]
 
 
-def test_the_worker_survives_its_database() -> None:
-    async def main() -> None:
-        async with database("a") as sessions:
-            queue = JobQueue(sessions)
-            real, calls = queue.work_once, []
+@in_a_loop
+async def test_the_worker_survives_its_database() -> None:
+    async with database("a") as sessions:
+        queue = JobQueue(sessions)
+        real, calls = queue.work_once, []
 
-            async def flaky(handler: Any) -> bool:
-                calls.append(handler)
-                if len(calls) == 1:
-                    raise ConnectionError("the database restarts")
-                return await real(handler)
+        async def flaky(handler: Any) -> bool:
+            calls.append(handler)
+            if len(calls) == 1:
+                raise ConnectionError("the database restarts")
+            return await real(handler)
 
-            queue.work_once = flaky  # type: ignore[method-assign]
-            task = asyncio.create_task(queue.work(take_effect, poll_interval_s=0))
-            async with asyncio.timeout(10):
-                while await rows(sessions, TRIES):
-                    pass
-            task.cancel()
-            await asyncio.wait([task], timeout=10)
+        queue.work_once = flaky  # type: ignore[method-assign]
+        task = asyncio.create_task(queue.work(take_effect, poll_interval_s=0))
+        async with asyncio.timeout(10):
+            while await rows(sessions, TRIES):
+                pass
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
 
-    asyncio.run(main())
+
+@pytest.mark.parametrize("table", ["jobs", "user", "desk.jobs_2"])
+@in_a_loop
+async def test_the_table_may_have_another_name_a_reserved_word_too(table: str) -> None:
+    async with database() as sessions:
+        schema = (await rows(sessions, "SELECT current_schema"))[0]
+        table = table.replace("desk.", f"{schema}.")
+        name = ".".join(f'"{part}"' for part in table.split("."))
+        await change(sessions, TABLE.replace("CREATE TABLE queue", f"CREATE TABLE {name}"))
+        async with sessions.begin() as session:
+            await put(session, "a", table=table)
+        queue = JobQueue(sessions, table=table)
+        assert await queue.counts() == {"waiting": 1, "dead": 0}
+
+        async def fail(session: AsyncSession, job: Job) -> None:
+            raise ConnectionError("the exchange is away")
+
+        assert await queue.work_once(fail)
+        await change(sessions, f"UPDATE {name} SET not_before = now()")
+        assert await queue.work_once(take_effect)
+        assert await rows(sessions, EFFECTS) == ["a"]
+        assert await queue.counts() == {"waiting": 0, "dead": 0}
+
+
+@pytest.mark.parametrize("table", ["", "jobs; DROP TABLE queue", 'a"b', "a.b.c", ".jobs", "jobs\n", "Jobs"])
+@in_a_loop
+async def test_what_is_no_name_of_a_table_is_refused(table: str) -> None:
+    with pytest.raises(ValueError, match="table must be a name"):
+        JobQueue(async_sessionmaker(), table=table)
+    with pytest.raises(ValueError, match="table must be a name"):
+        await put(AsyncSession(), "a", table=table)
 
 
 @pytest.mark.parametrize("options", [{"lease_s": 10.0}, {"handler_timeout_s": 0.0}])

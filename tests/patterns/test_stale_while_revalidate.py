@@ -3,13 +3,24 @@
 import asyncio
 import contextvars
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from reference_app.patterns.stale_while_revalidate import NotLoaded, StaleWhileRevalidate
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class Source:
@@ -302,19 +313,17 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
         asyncio.run(check(twin))
 
 
-def test_the_error_of_a_cold_key_reaches_its_callers_and_is_not_kept() -> None:
-    async def main() -> None:
-        source = Source()
-        source.may_end.set()
-        async with five_and_thirty(StaleWhileRevalidate, source) as cache:
-            source.error = ConnectionError("the exchange is down")
-            with pytest.raises(ConnectionError, match="exchange is down"):
-                await get(cache)
-            source.error = None
-            assert await get(cache) == "AAPL 2"
-            assert cache.failures == 1
-
-    asyncio.run(main())
+@in_a_loop
+async def test_the_error_of_a_cold_key_reaches_its_callers_and_is_not_kept() -> None:
+    source = Source()
+    source.may_end.set()
+    async with five_and_thirty(StaleWhileRevalidate, source) as cache:
+        source.error = ConnectionError("the exchange is down")
+        with pytest.raises(ConnectionError, match="exchange is down"):
+            await get(cache)
+        source.error = None
+        assert await get(cache) == "AAPL 2"
+        assert cache.failures == 1
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import functools
 import gc
 import logging
 import sys
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +19,16 @@ import pytest
 from reference_app.patterns.task_registry import NotStarted, TaskRegistry
 
 Make = Callable[..., TaskRegistry]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 async def settle() -> None:
@@ -228,57 +239,51 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
             runner.run(check(twin))
 
 
-def test_it_logs_who_ignores_the_end_and_goes(caplog: pytest.LogCaptureFixture) -> None:
+@in_a_loop
+async def test_it_logs_who_ignores_the_end_and_goes(caplog: pytest.LogCaptureFixture) -> None:
     async def stubborn(may_end: asyncio.Event) -> None:
         while not may_end.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await may_end.wait()
 
-    async def main() -> None:
-        may_end = asyncio.Event()
-        async with TaskRegistry(max_tasks=1, finish_s=0.01, cancel_s=0.01) as tasks:
-            task = tasks.start(stubborn(may_end), name="stubborn")
-        assert tasks.abandoned == 1
-        assert caplog.messages == ["tasks ignore their cancellation: stubborn"]
-        may_end.set()
-        await task
-
-    asyncio.run(main())
+    may_end = asyncio.Event()
+    async with TaskRegistry(max_tasks=1, finish_s=0.01, cancel_s=0.01) as tasks:
+        task = tasks.start(stubborn(may_end), name="stubborn")
+    assert tasks.abandoned == 1
+    assert caplog.messages == ["tasks ignore their cancellation: stubborn"]
+    may_end.set()
+    await task
 
 
-def test_a_server_without_patience_ends_the_wait_and_tasks_are_cancelled_all_the_same() -> None:
-    async def main() -> None:
-        job = Job()
-        registry = TaskRegistry(max_tasks=1, finish_s=60)
+@in_a_loop
+async def test_a_server_without_patience_ends_the_wait_and_tasks_are_cancelled_all_the_same() -> None:
+    job = Job()
+    registry = TaskRegistry(max_tasks=1, finish_s=60)
 
-        async def service() -> None:
-            async with registry:
-                registry.start(job())
+    async def service() -> None:
+        async with registry:
+            registry.start(job())
 
-        ending = asyncio.create_task(service())
-        await settle()
-        ending.cancel()
-        await asyncio.wait([ending], timeout=5)
-        assert ending.cancelled()
-        assert (job.outcome, len(registry), registry.cancelled) == ("cancelled", 0, 1)
-
-    asyncio.run(main())
+    ending = asyncio.create_task(service())
+    await settle()
+    ending.cancel()
+    await asyncio.wait([ending], timeout=5)
+    assert ending.cancelled()
+    assert (job.outcome, len(registry), registry.cancelled) == ("cancelled", 0, 1)
 
 
-def test_a_task_has_the_context_of_its_request_and_a_name() -> None:
+@in_a_loop
+async def test_a_task_has_the_context_of_its_request_and_a_name() -> None:
     request_id: ContextVar[str] = ContextVar("request_id")
 
     async def note() -> str:
         return request_id.get()
 
-    async def main() -> None:
-        async with TaskRegistry(max_tasks=1, finish_s=5) as tasks:
-            request_id.set("order-7")
-            task = tasks.start(note())
-            assert "note" in task.get_name()
-            assert await task == "order-7"
-
-    asyncio.run(main())
+    async with TaskRegistry(max_tasks=1, finish_s=5) as tasks:
+        request_id.set("order-7")
+        task = tasks.start(note())
+        assert "note" in task.get_name()
+        assert await task == "order-7"
 
 
 def test_it_can_be_opened_again() -> None:

@@ -2,13 +2,24 @@
 
 import asyncio
 import doctest
+import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from reference_app.patterns.ttl_cache import TTLCache
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make an ordinary test of a coroutine function, so that pytest needs no plugin."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class Clock:
@@ -214,62 +225,56 @@ def test_a_wrong_twin_is_rejected(twin: Any, check: Any) -> None:
         asyncio.run(check(twin))
 
 
-def test_a_hit_loads_nothing_and_none_is_a_value() -> None:
-    async def main() -> None:
-        cache: TTLCache[str, str | None] = TTLCache(ttl_s=60, max_entries=10)
-        loads = 0
+@in_a_loop
+async def test_a_hit_loads_nothing_and_none_is_a_value() -> None:
+    cache: TTLCache[str, str | None] = TTLCache(ttl_s=60, max_entries=10)
+    loads = 0
 
-        async def load() -> None:
-            nonlocal loads
-            loads += 1
+    async def load() -> None:
+        nonlocal loads
+        loads += 1
 
-        assert [await cache.get_or_load("NOPE", load) for _ in range(3)] == [None] * 3
-        assert (loads, cache.hits, cache.misses) == (1, 2, 1)
-        assert cache.get("NOPE", "default") is None
-        assert cache.get("AAPL", "default") == "default"
-
-    asyncio.run(main())
+    assert [await cache.get_or_load("NOPE", load) for _ in range(3)] == [None] * 3
+    assert (loads, cache.hits, cache.misses) == (1, 2, 1)
+    assert cache.get("NOPE", "default") is None
+    assert cache.get("AAPL", "default") == "default"
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
-def test_a_load_that_does_not_end_well_leaves_nothing(how: str) -> None:
-    async def main() -> None:
-        cache: TTLCache[str, str] = TTLCache(ttl_s=60, max_entries=10)
+@in_a_loop
+async def test_a_load_that_does_not_end_well_leaves_nothing(how: str) -> None:
+    cache: TTLCache[str, str] = TTLCache(ttl_s=60, max_entries=10)
 
-        async def load() -> str:
-            if how == "fails":
-                raise ConnectionError("the exchange is down")
-            await asyncio.Event().wait()
-            return ""
+    async def load() -> str:
+        if how == "fails":
+            raise ConnectionError("the exchange is down")
+        await asyncio.Event().wait()
+        return ""
 
-        task = asyncio.create_task(cache.get_or_load("AAPL", load))
-        await settle()
-        task.cancel()
-        with pytest.raises((ConnectionError, asyncio.CancelledError)):
-            await task
-        assert len(cache) == 0
-        assert cache._loads == {}, "the record of a load was left"
-        fine = Load("131.12")
-        fine.may_end.set()
-        assert await cache.get_or_load("AAPL", fine) == "131.12"
-        assert cache._loads == {}
-
-    asyncio.run(main())
+    task = asyncio.create_task(cache.get_or_load("AAPL", load))
+    await settle()
+    task.cancel()
+    with pytest.raises((ConnectionError, asyncio.CancelledError)):
+        await task
+    assert len(cache) == 0
+    assert cache._loads == {}, "the record of a load was left"
+    fine = Load("131.12")
+    fine.may_end.set()
+    assert await cache.get_or_load("AAPL", fine) == "131.12"
+    assert cache._loads == {}
 
 
-def test_memory_is_bounded_whatever_is_asked_for() -> None:
-    async def main() -> None:
-        cache: TTLCache[int, int] = TTLCache(ttl_s=60, max_entries=100)
+@in_a_loop
+async def test_memory_is_bounded_whatever_is_asked_for() -> None:
+    cache: TTLCache[int, int] = TTLCache(ttl_s=60, max_entries=100)
 
-        async def load() -> int:
-            return 1
+    async def load() -> int:
+        return 1
 
-        for key in range(10_000):
-            await cache.get_or_load(key, load)
-            cache.invalidate(key + 20_000)
-        assert (len(cache), len(cache._loads), cache.evicted) == (100, 0, 9_900)
-
-    asyncio.run(main())
+    for key in range(10_000):
+        await cache.get_or_load(key, load)
+        cache.invalidate(key + 20_000)
+    assert (len(cache), len(cache._loads), cache.evicted) == (100, 0, 9_900)
 
 
 @pytest.mark.parametrize("limits", [{"ttl_s": 0, "max_entries": 1}, {"ttl_s": 1, "max_entries": 0}])

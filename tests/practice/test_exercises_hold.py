@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 from deskbook.authoring.lint import lint_notebook
+from deskbook.checkout import exercises_folder
 from deskbook.practice.exercise import names, read
-from deskbook.practice.folders import exercises_folder
 from deskbook.practice.skeleton import write_skeleton
 from deskbook.practice.verify import problems
 

@@ -30,15 +30,15 @@ async def work(engine, requests, *, kind=JobQueue, payloads, **options):
 
     async def fresh_queue():
         async with engine.begin() as connection:
-            await connection.execute(text("DELETE FROM jobs"))
+            await connection.execute(text("DELETE FROM queue"))
             await connection.execute(text("DELETE FROM effects"))
             for payload in payloads:
-                await connection.execute(skip_locked_queue._PUT, {"payload": payload, "delay_s": -1})
+                await skip_locked_queue.put(connection, payload, delay_s=-1)
         return kind(sessions)
 
     async def once_or_not_yet(queue, responses):
         async with engine.connect() as connection:
-            left = (await connection.scalars(text("SELECT payload FROM jobs"))).all()
+            left = (await connection.scalars(text("SELECT payload FROM queue"))).all()
             effects = (await connection.scalars(text("SELECT payload FROM effects"))).all()
         for response in responses.values():
             assert not isinstance(response, Exception), repr(response)
@@ -62,7 +62,7 @@ def worker(queue):
 async def after_the_lease(queue):
     """Work once the lease of whoever has the job is over."""
     async with queue._sessions.begin() as session:
-        await session.execute(text("UPDATE jobs SET not_before = now() - interval '1 s'"))
+        await session.execute(text("UPDATE queue SET not_before = now() - interval '1 s'"))
     return await queue.work_once(take_effect)
 
 
@@ -90,24 +90,24 @@ async def test_a_worker_that_is_cancelled_at_any_statement_loses_nothing(engine)
 
 class MarksNothing(JobQueue):
     async def work_once(self, handler):
-        query = text("SELECT id, payload, tries, token FROM jobs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED")
+        query = text("SELECT id, payload, tries, token FROM queue ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED")
         async with self._sessions.begin() as session:
             taken = (await session.execute(query)).all()
         for row in taken:
             async with self._sessions.begin() as session:
                 await handler(session, Job(*row))
-                await session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": row.id})
+                await session.execute(text("DELETE FROM queue WHERE id = :id"), {"id": row.id})
         return bool(taken)
 
 
 class EndsById(JobQueue):
     async def work_once(self, handler):
         async with self._sessions.begin() as session:
-            taken = (await session.execute(skip_locked_queue._TAKE, self._taking)).all()
+            taken = (await session.execute(self._take, self._taking)).all()
         for row in taken:
             async with self._sessions.begin() as session:
                 await handler(session, Job(*row))
-                await session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": row.id})
+                await session.execute(text("DELETE FROM queue WHERE id = :id"), {"id": row.id})
         return bool(taken)
 
 

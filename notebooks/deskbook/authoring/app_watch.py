@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .hook import record_failure
+from deskbook.authoring.hook import record_failure
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

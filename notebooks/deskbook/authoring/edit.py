@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .kernel import CELL_TIMEOUT_S
-from .notebook_file import read_notebook, write_atomically, write_notebook
-from .run import executed
-from .skeleton import lesson_skeleton
-from .text import TextError, base_of, fingerprint, from_text, is_untouched, to_text, with_base
+from deskbook.authoring.kernel import CELL_TIMEOUT_S
+from deskbook.authoring.notebook_file import read_notebook, write_atomically, write_notebook
+from deskbook.authoring.run import executed
+from deskbook.authoring.skeleton import lesson_skeleton
+from deskbook.authoring.text import (
+    TextError,
+    base_of,
+    fingerprint,
+    from_text,
+    is_untouched,
+    to_text,
+    with_base,
+)
 
 
 class ConflictError(Exception):
@@ -39,8 +47,26 @@ def start_edit(path: Path) -> Path:
             return target
         if not is_untouched(text):
             raise _conflict(path, notebook)
-    write_atomically(target, to_text(notebook or lesson_skeleton(path.stem), base))
+    write_atomically(target, to_text(notebook or lesson_skeleton(path), base))
     return target
+
+
+def create(
+    path: Path,
+    title: str | None = None,
+    exercises: Sequence[str] = (),
+    on_cell: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a new lesson, executed.
+
+    Args:
+        path: Where it is to lie.
+        title: Its title; by default the words of its name.
+        exercises: Names of the exercises that it leads to; by default those with the number of the lesson.
+        on_cell: Called before each code cell with its number, from 1, and the number of code cells.
+    """
+    skeleton = lesson_skeleton(path, title, exercises)
+    write_notebook(path, executed(skeleton, path.resolve().parent, on_cell=on_cell))
 
 
 def sync(

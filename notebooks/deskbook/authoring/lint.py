@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .document import Cell, Document
-from .notebook_file import read_notebook
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.notebook_file import read_notebook
 
 #: What a rule yields: the cell (None for the whole notebook) and what is wrong, in one sentence.
 Problem = tuple[Cell | None, str]
@@ -72,7 +72,7 @@ def rule(name: str, *, reason: str, fix: str) -> Callable[[Check], Check]:
 
 def all_rules() -> dict[str, Rule]:
     """Import every module of rules and return the rules by name."""
-    from . import rules
+    from deskbook.authoring import rules
 
     for module in pkgutil.iter_modules(rules.__path__):
         importlib.import_module(f"{rules.__name__}.{module.name}")

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .document import short_name
-from .markers import ignore_reason
-from .mutations import Mutant, mutants_of
-from .sanitize import SANITIZE_FILE, sanitize
+from deskbook.authoring.document import short_name
+from deskbook.authoring.markers import ignore_reason
+from deskbook.authoring.mutations import Mutant, mutants_of
+from deskbook.authoring.sanitize import SANITIZE_FILE, sanitize
 
 
 @dataclass(frozen=True)

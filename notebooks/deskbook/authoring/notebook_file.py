@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .quick_start import skip_slow_import
+from deskbook.authoring.quick_start import skip_slow_import
 
 
 class NotebookFileError(ValueError):

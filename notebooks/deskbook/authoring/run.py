@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, kernel_environment, kernel_manager
-from .markers import nbval_options
-from .normalise import normalise, normalise_output
-from .notebook_file import NotebookFileError, read_notebook, write_notebook
-from .quick_start import skip_slow_import
+from deskbook.authoring.kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, kernel_environment, kernel_manager
+from deskbook.authoring.markers import nbval_options
+from deskbook.authoring.normalise import normalise, normalise_output
+from deskbook.authoring.notebook_file import NotebookFileError, read_notebook, write_notebook
+from deskbook.authoring.quick_start import skip_slow_import
 
 
 class CellFailedError(Exception):

@@ -12,8 +12,8 @@ import json
 import re
 from typing import Any
 
-from .normalise import CELL_METADATA, NOTEBOOK_METADATA
-from .quick_start import skip_slow_import
+from deskbook.authoring.normalise import CELL_METADATA, NOTEBOOK_METADATA
+from deskbook.authoring.quick_start import skip_slow_import
 
 FORMAT = "md:myst"
 

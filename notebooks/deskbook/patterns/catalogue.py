@@ -171,9 +171,8 @@ def script_metadata(source: str) -> dict[str, str | list[str]]:
 
 
 def _starting_with(start: str, docstring: str) -> str:
-    """Return the part of a docstring that begins a line with these words, up to the next part."""
-    parts = re.split(r"\n\n|\n(?=(?:Use it|Do not|Limits:|Instead:|Example:|Source:))", docstring)
-    return next((_one_line(it) for it in parts if it.startswith(start)), "")
+    """Return the paragraph of a docstring that begins with these words."""
+    return next((_one_line(it) for it in docstring.split("\n\n") if it.startswith(start)), "")
 
 
 def _one_line(text: str) -> str:

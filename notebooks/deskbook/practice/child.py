@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import json
 import os
 import sys
@@ -103,6 +104,8 @@ def _check(job: dict[str, Any], tell: Callable[[dict[str, Any]], None], guard: G
     if replaced := guard.replaced():
         tell({"replaced": replaced})
         return
+    if getattr(sys.stdout, "closed", False):  # from Python 3.14 on pytest's options ask it for colours
+        sys.stdout = io.StringIO()
     checks = Path(job["folder"], "checks.py")
     # pytest takes a module of this name for the one it would import.
     sys.modules.pop("checks", None)

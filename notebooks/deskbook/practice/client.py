@@ -9,11 +9,12 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from deskbook.processes.socket_child import SocketChild
 
 from .answers import FIRST_LINE
 from .errors import PracticeError
@@ -34,29 +35,18 @@ class Worker:
     """One worker process, started at once and warm about a second later."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        self._socket = ours
+        stderr = None if os.environ.get("DESKBOOK_DEBUG") else subprocess.DEVNULL
+        self._child = SocketChild("deskbook.practice.worker", folder=Path(__file__).parent, stderr=stderr)
         self._unread = b""
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deskbook.practice.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE if os.environ.get("DESKBOOK_DEBUG") else subprocess.DEVNULL,
-                # The stop button and Ctrl-C reach a whole process group; the worker decides for itself.
-                start_new_session=True,
-                cwd=Path(__file__).parent,
-            )
 
     @property
     def pid(self) -> int:
         """Number of the process."""
-        return self._process.pid
+        return self._child.pid
 
     def is_alive(self) -> bool:
-        """Say whether the process runs."""
-        return self._process.poll() is None
+        """Say whether the process runs and is ours: a forked copy of a kernel starts one of its own."""
+        return self._child.is_alive()
 
     def check(self, job: dict[str, Any]) -> dict[str, Any]:
         """Hand over one answer and wait for what became of it.
@@ -65,7 +55,7 @@ class Worker:
             WorkerGoneError: The worker died.
         """
         try:
-            self._socket.sendall(json.dumps(job).encode() + b"\n")
+            self._child.socket.sendall(json.dumps(job).encode() + b"\n")
             return self._receive(WARM_UP_LIMIT_S + job["limit_s"] + REPORT_LIMIT_S)
         except OSError as error:
             raise WorkerGoneError(str(error)) from None
@@ -74,8 +64,10 @@ class Worker:
         deadline = time.monotonic() + limit_s
         while b"\n" not in self._unread:
             # select wakes for a signal, so the stop button works while an answer is checked.
-            readable, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
-            data = self._socket.recv(1 << 16) if readable else b""
+            readable, _, _ = select.select(
+                [self._child.socket], [], [], max(0.0, deadline - time.monotonic())
+            )
+            data = self._child.socket.recv(1 << 16) if readable else b""
             if not data:
                 raise WorkerGoneError("The worker did not answer.")
             self._unread += data
@@ -86,22 +78,11 @@ class Worker:
     def hang_up(self) -> None:
         """Tell the worker that nobody waits any more: it ends its check and itself. From any thread."""
         with contextlib.suppress(OSError):  # it has gone already
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._child.socket.shutdown(socket.SHUT_RDWR)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the process; a check that still runs ends with it.
-
-        Args:
-            wait: False in a forked copy of the process that started the worker, which may only let go of it.
-        """
-        self._socket.close()
-        if not wait:
-            return
-        try:
-            self._process.wait(2.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def close(self) -> None:
+        """End the process; a check that still runs ends with it."""
+        self._child.close()
 
 
 class Client:
@@ -111,7 +92,6 @@ class Client:
         # Without it two threads could write into one worker and read each other's results.
         self._lock = threading.Lock()
         self._worker: Worker | None = None
-        self._owner = os.getpid()
         self._is_abandoned = False
 
     def start(self) -> None:
@@ -122,11 +102,10 @@ class Client:
     def _running(self) -> Worker:
         if self._is_abandoned:
             raise PracticeError("The check was broken off.")
-        if self._worker is not None and (self._owner != os.getpid() or not self._worker.is_alive()):
+        if self._worker is not None and not self._worker.is_alive():
             self._discard()
         if self._worker is None:
             self._worker = Worker()
-            self._owner = os.getpid()
         return self._worker
 
     def check(self, exercise: Exercise, source: str, first_line: int = FIRST_LINE) -> dict[str, Any]:
@@ -160,9 +139,8 @@ class Client:
                     return worker.check(job)
                 except WorkerGoneError:
                     self._discard()
-                except (
-                    BaseException
-                ):  # the stop button: an answer that nobody waits for must not be read later
+                except BaseException:
+                    # The stop button: an answer that nobody waits for must not be read later.
                     self._discard()
                     raise
         raise PracticeError(
@@ -171,7 +149,7 @@ class Client:
 
     def _discard(self) -> None:
         if self._worker is not None:
-            self._worker.close(wait=self._owner == os.getpid())
+            self._worker.close()
             self._worker = None
 
     def abandon(self) -> None:
@@ -183,8 +161,7 @@ class Client:
     def close(self) -> None:
         """End the worker."""
         with self._lock:
-            if self._owner == os.getpid():
-                self._discard()
+            self._discard()
 
 
 def _hold_services(exercise: Exercise) -> None:

@@ -6,19 +6,15 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deskbook.checkout import NotACheckoutError
+from deskbook.checkout import NotACheckoutError, exercises_folder, work_folder
 
 from .errors import PracticeError
 from .exercise import Exercise, load, names
-from .folders import exercises_folder, work_folder
 from .progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 ANSWER = "answer.py"
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deskbook.checkout import exercises_folder
+
 from .errors import PracticeError
-from .folders import exercises_folder
 
 #: Time that an answer gets, in seconds; `limit_s` in hints.toml asks for more.
 DEFAULT_LIMIT_S = 2.5

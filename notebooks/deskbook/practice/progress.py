@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .folders import work_folder
+from deskbook.checkout import work_folder
 
 FILE = ".progress.json"
 LOCK = ".progress.lock"

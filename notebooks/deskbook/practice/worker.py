@@ -9,9 +9,7 @@ One job at a time and no threads, so a fork copies no lock that another thread h
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import gc
 import json
 import os
 import select
@@ -22,8 +20,14 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from deskbook.processes.leftovers import adopt_orphans, end_orphans, make_own_folder
+from deskbook.processes.lifeline import end_with
+from deskbook.processes.memory import settle
+from deskbook.processes.termination import kill_group
 
 PREFIX = "deskbook-practice-"
 
@@ -43,12 +47,9 @@ LONGEST_GRACE_S = 12.0
 SHARE_OF_LIMIT = 0.2
 
 _POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-class Check:
+class RunningCheck:
     """One forked child and the pipes to it."""
 
     def __init__(self, job: dict[str, Any], folder: Path) -> None:
@@ -61,9 +62,10 @@ class Check:
         self.is_ready = False
         ends = [os.pipe() for _ in range(3)]
         self.started = time.monotonic()
+        worker = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_child(job, folder, [write for _, write in ends])
+            _become_child(job, folder, worker, [write for _, write in ends])
         for _, write in ends:
             os.close(write)
         self._pipes = dict(
@@ -111,13 +113,12 @@ class Check:
 
     def end(self) -> None:
         """Kill the child, its group and whatever else it has started, and reap them."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self.pid)
         if self.status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
-        _end_orphans()
+        end_orphans()
 
     def _drain(self) -> None:
         for pipe, reader in self._pipes.items():
@@ -184,32 +185,12 @@ def _grace_s(pid: int, limit_s: float) -> float:
     return min(LONGEST_GRACE_S, waited_s) if used_s < SHARE_OF_LIMIT * limit_s else 0.0
 
 
-def _end_orphans() -> None:
-    """Kill processes that left the group of a check; on Linux they become children of this process."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            import psutil  # here and not above: hardly any check leaves a process
-
-            for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-            time.sleep(0.001)
-
-
-def _become_child(job: dict[str, Any], folder: Path, pipes: list[int]) -> None:
+def _become_child(job: dict[str, Any], folder: Path, worker: int, pipes: list[int]) -> None:
     """Go into a session, a folder and descriptors of one's own, and run the check; never returns."""
     from .child import run_check
 
-    worker = os.getppid()
     os.setsid()
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != worker:
-            os._exit(1)
+    end_with(worker, signal.SIGKILL)
     news, output, stacks = (fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 100) for pipe in pipes)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -232,59 +213,39 @@ def serve(owner: socket.socket) -> None:
         while True:
             while left and not select.select([owner], [], [], 0)[0]:
                 left.pop(0)()
-                _settle()
+                settle()
             line = jobs.readline()
             if not line:
                 return
             job = json.loads(line)
             if import_needs(job["needs"]):
-                _settle()
+                settle()
             here = Path(tempfile.mkdtemp(dir=folder))
-            check = Check(job, here)
+            check = RunningCheck(job, here)
             late = check.follow(owner)
             owner.sendall(json.dumps(check.result(late)).encode() + b"\n")
             shutil.rmtree(here, ignore_errors=True)
 
 
-def _settle() -> None:
-    """Keep what was made until here out of every collection, so that no child copies its pages for one."""
-    gc.collect()
-    if _libc is not None and hasattr(_libc, "malloc_trim"):  # glibc; musl has none
-        _libc.malloc_trim(0)  # what the imports have freed: two megabytes for every learner of a room
-    gc.freeze()
-
-
 @contextlib.contextmanager
-def own_folder() -> Any:
-    """Give a folder for what answers write; folders of killed workers are removed on the way."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        pid = old.name.removeprefix(PREFIX).split("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-def _is_alive(pid: int) -> bool:
+def own_folder() -> Iterator[Path]:
+    """Give a folder for what answers write."""
+    folder = make_own_folder(PREFIX)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(descriptor: int) -> None:
     """Import what checks use, and serve."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
-    if _libc is not None:
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     from .warm_up import import_what_checks_use
 
     import_what_checks_use()
-    _settle()
+    settle()
     with socket.socket(fileno=descriptor) as owner, contextlib.suppress(BrokenPipeError, ConnectionError):
         serve(owner)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deskbook.services import statements
+from deskbook.services.access import ensure
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import ensure
 from deskbook.services.keeper import Keeper, keeper
 from deskbook.services.templates import Template, ready_template, remove_old_templates
 

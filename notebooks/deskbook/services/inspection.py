@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from deskbook.services import binaries, external
-from deskbook.services.ensuring import require_posix
+from deskbook.services.access import require_posix
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import NAMES
 
@@ -72,7 +72,7 @@ def _inspect(name: str) -> Inspection:
 
 def _version(name: str, found: binaries.Binaries) -> str:
     if name == "postgres" and sys.platform != "win32":
-        from deskbook.services.processes import unprivileged_user
+        from deskbook.services.postgres_server import unprivileged_user
 
         unprivileged_user()
     try:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deskbook.services import launcher, processes
+from deskbook.services import launcher
 from deskbook.services.binaries import Binaries
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Service
+from deskbook.services.server import log_tail
 from deskbook.services.state import StateFolder
 
 _DEADLINE_S = 60.0
@@ -98,7 +99,7 @@ def acquire(state: StateFolder, binaries: Mapping[str, Binaries]) -> tuple[Lease
             lease.close()
             raise
     raise ServicesError(
-        f"The process that owns the servers does not answer ({processes.log_tail(state.log)}).",
+        f"The process that owns the servers does not answer ({log_tail(state.log)}).",
         "Run `deskbook services stop`, then try again.",
     )
 

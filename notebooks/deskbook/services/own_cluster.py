@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deskbook.services import binaries
+from deskbook.services.access import disk_trouble_as_sentence, require_posix
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import disk_trouble_as_sentence, require_posix
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Services
 

@@ -6,8 +6,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from deskbook.services.access import ensure
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import ensure
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Service
 

@@ -24,7 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deskbook.services import processes
+from deskbook.processes.leftovers import kill_if_ours
 from deskbook.services.errors import ServicesError
 
 #: Part of the key: a supervisor started by older code with another protocol is not spoken to.
@@ -141,8 +141,8 @@ class StateFolder:
             data = Path(self._data_note.read_text())
             # The note was written by us; the check keeps a damaged one from naming another folder.
             if data.name.startswith(f"deskbook-data-{os.getuid()}-"):
-                processes.kill_if_ours(data / "postgres/data/postmaster.pid", data.name, signal.SIGQUIT)
-                processes.kill_if_ours(data / "redis/server.pid", data.name, signal.SIGTERM)
+                kill_if_ours(data / "postgres/data/postmaster.pid", data.name, signal.SIGQUIT)
+                kill_if_ours(data / "redis/server.pid", data.name, signal.SIGTERM)
                 shutil.rmtree(data, ignore_errors=True)
         for path in (self._data_note, self.socket, self.log):
             path.unlink(missing_ok=True)

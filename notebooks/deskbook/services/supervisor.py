@@ -27,6 +27,7 @@ from typing import Any
 from deskbook.services.binaries import Binaries
 from deskbook.services.errors import ServicesError
 from deskbook.services.postgres_server import PostgresServer
+from deskbook.services.server import Server
 from deskbook.services.state import StateFolder, remove_leftovers
 from deskbook.services.valkey_server import ValkeyServer
 
@@ -39,13 +40,10 @@ _REQUEST_MAX_BYTES = 65_536
 _SEND_TIMEOUT_S = 1.0
 _CHILD_CHECK_S = 0.5
 
-_SERVERS: Mapping[str, type[PostgresServer] | type[ValkeyServer]] = {
-    "postgres": PostgresServer,
-    "redis": ValkeyServer,
-}
+_SERVERS: Mapping[str, type[Server]] = {"postgres": PostgresServer, "redis": ValkeyServer}
 
 
-class Client:
+class LeaseHolder:
     """One connection and what came over it."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -84,11 +82,11 @@ class Supervisor:
         self._settings = settings
         self._grace_s = grace_s
         self._selector = selectors.DefaultSelector()
-        self._clients: dict[socket.socket, Client] = {}
-        self._servers: dict[str, PostgresServer | ValkeyServer] = {}
+        self._clients: dict[socket.socket, LeaseHolder] = {}
+        self._servers: dict[str, Server] = {}
         self._data: Path | None = None
         self._stopping = False
-        self._stop_waiters: list[Client] = []
+        self._stop_waiters: list[LeaseHolder] = []
         self._idle_until = time.monotonic() + max(grace_s, _FIRST_CLIENT_TIMEOUT_S)
         if listener is not None:
             listener.setblocking(False)
@@ -135,16 +133,16 @@ class Supervisor:
 
     def _add(self, connection: socket.socket) -> None:
         connection.settimeout(_SEND_TIMEOUT_S)
-        self._clients[connection] = Client(connection)
+        self._clients[connection] = LeaseHolder(connection)
         self._selector.register(connection, selectors.EVENT_READ)
 
-    def _drop(self, client: Client) -> None:
+    def _drop(self, client: LeaseHolder) -> None:
         if self._clients.pop(client.connection, None) is not None:
             self._selector.unregister(client.connection)
             client.connection.close()
         self._idle_until = time.monotonic() + self._grace_s
 
-    def _read(self, client: Client) -> None:
+    def _read(self, client: LeaseHolder) -> None:
         try:
             chunk = client.connection.recv(_REQUEST_MAX_BYTES)
         except OSError:
@@ -157,7 +155,7 @@ class Supervisor:
         for line in lines:
             self._answer(client, json.loads(line))
 
-    def _answer(self, client: Client, request: dict[str, Any]) -> None:
+    def _answer(self, client: LeaseHolder, request: dict[str, Any]) -> None:
         if request["op"] == "stop":
             self._stop_waiters.append(client)
             self._stopping = True
@@ -168,7 +166,7 @@ class Supervisor:
             answer = self._lease(request["binaries"])
         self._send(client, answer)
 
-    def _send(self, client: Client, answer: dict[str, Any]) -> None:
+    def _send(self, client: LeaseHolder, answer: dict[str, Any]) -> None:
         try:
             client.connection.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:
@@ -211,7 +209,7 @@ class Supervisor:
         """Start servers side by side; if one fails, none of them stays."""
         if wanted and self._data is None:
             self._data = self._state.make_data_folder()
-        started: dict[str, PostgresServer | ValkeyServer] = {}
+        started: dict[str, Server] = {}
         try:
             # Valkey first: it starts while initdb works.
             for name, found in sorted(wanted.items(), reverse=True):

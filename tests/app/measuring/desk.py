@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 import httpx
-from deskbook.running import TOKEN_SECRET, USER
+from deskbook.desk.database import TOKEN_SECRET, USER
 from deskbook.services import fresh_redis
 from deskbook.serving import ServedApp, serving_app
 

@@ -269,7 +269,7 @@ class entered:
         # From Python 3.14 on a thread has one current task, not one for each loop: the task of the notebook
         # or test that explores is put aside, else no task of this loop could take a step.
         self._outer_task = None if self._outer is None else tasks.current_task(self._outer)
-        if self._outer_task is not None:
+        if self._outer is not None and self._outer_task is not None:
             tasks._leave_task(self._outer, self._outer_task)
         self._hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self._loop)
@@ -278,7 +278,7 @@ class entered:
     def __exit__(self, *exc_info: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
         events._set_running_loop(self._outer)
-        if self._outer_task is not None:
+        if self._outer is not None and self._outer_task is not None:
             tasks._enter_task(self._outer, self._outer_task)
 
     def _finish_generator(self, generator: Any) -> None:

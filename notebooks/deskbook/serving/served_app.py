@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
-from deskbook.forking import ForkedProcess, ForkServer, ForkServerError
-from deskbook.serving.errors import ServingError
-from deskbook.serving.modules import module_folder
+from deskbook.module_cells import module_folder
+from deskbook.processes.fork_server import ForkServer
+from deskbook.processes.forked_process import ForkedProcess, ForkServerError
+from deskbook.processes.termination import kill_group, killed_after
 
 REFERENCE_APP = "reference_app.app:create_app"
 HOST = "127.0.0.1"
-CHILD = "deskbook.serving.child"
+SERVER_PROCESS = "deskbook.serving.server_process"
 #: What uvicorn imports when it starts to serve.
 PROTOCOLS = (
     "uvicorn.protocols.http.auto",
@@ -35,9 +35,13 @@ GRACE_S = 3
 LOG_LINES = 12
 
 #: What every server imports; not the reference app and no module of a cell, which may change meanwhile.
-_fork_server = ForkServer(CHILD, "fastapi", "uvicorn.loops.auto", *PROTOCOLS)
+_fork_server = ForkServer(SERVER_PROCESS, "fastapi", "uvicorn.loops.auto", *PROTOCOLS)
 
 ServerProcess = subprocess.Popen[bytes] | ForkedProcess
+
+
+class ServingError(Exception):
+    """The server did not start, or ended by itself. The message says what to do, with the end of its log."""
 
 
 def serving_app(
@@ -166,7 +170,8 @@ class ServedApp:
         return f"<{self._app}: {'served' if self._process else 'not served'}>"
 
     async def _give_it_a_database(self) -> None:
-        from deskbook.running import TOKEN_SECRET, desk_template
+        # Here and not above: the server process imports this module and has no use for the reference app.
+        from deskbook.desk.database import TOKEN_SECRET, desk_template
         from deskbook.services import fresh_database
 
         url = await self._resources.enter_async_context(fresh_database(desk_template()))
@@ -191,9 +196,11 @@ class ServedApp:
             log = cast(IO[bytes], self._log)
             # If uvicorn cannot even be imported, a fresh interpreter says why in the log.
             with contextlib.suppress(ForkServerError):
-                return _fork_server.start(f"{CHILD}:main", arguments, environment=environment, log=log)
+                return _fork_server.start(
+                    f"{SERVER_PROCESS}:main", arguments, environment=environment, log=log
+                )
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", CHILD, *arguments],
+            [sys.executable, "-P", "-m", SERVER_PROCESS, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -205,7 +212,7 @@ class ServedApp:
         """Return the line that the child writes when it is ready or knows that it never will be."""
         assert self._process is not None
         assert self._process.stdout is not None
-        with _killed_after(self._process, START_S):
+        with killed_after(functools.partial(_kill_group, self._process), START_S):
             line = self._process.stdout.readline()
         return dict(json.loads(line)) if line else {}
 
@@ -233,21 +240,9 @@ def _kill_group(process: ServerProcess) -> None:
     if isinstance(process, ForkedProcess):
         process.kill_group()
     elif hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_group(process.pid)
     else:
         process.kill()
-
-
-@contextlib.contextmanager
-def _killed_after(process: ServerProcess, seconds: float) -> Iterator[None]:
-    """Kill the process unless the block ends in time; a read from its pipe then ends as well."""
-    timer = threading.Timer(seconds, _kill_group, [process])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _tail(log: str) -> str:

@@ -9,43 +9,29 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
-import os
 import shutil
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
+from deskbook.processes.leftovers import make_own_folder
 
+#: Start of the name of a folder with modules; the number of its kernel follows.
 PREFIX = "deskbook-modules-"
 
 
 @cache
 def module_folder() -> Path:
     """Return the folder of this process's modules; it is made on first use and removed at the end."""
-    remove_folders_of_the_dead()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    folder = make_own_folder(PREFIX)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     sys.path.append(str(folder))
     return folder
 
 
-def remove_folders_of_the_dead() -> None:
-    """Remove what a killed kernel of this user could not remove itself."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        owner = folder.name.removeprefix(PREFIX).split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def write_module(name: str, source: str) -> Path:
     """Save a module and forget an older version of it.
-
-    Args:
-        name: The module's name.
-        source: Its text.
 
     Raises:
         ValueError: The name cannot be imported, or belongs to an installed module.

@@ -1,23 +1,16 @@
-"""The reference app inside a notebook cell or a test, on a database of its own with the real prices.
+"""The reference app in this process: no port, no second process, a real database that is gone afterwards.
 
-    async with running_app() as desk:
-        reply = await desk.client.get("/v1/instruments/AAPL/quote")
-        rows = await desk.sql("SELECT count(*) FROM candles")
-
-The app runs in this process (no port, no second process); the database is real and gone after the block.
-`serving_app` puts it, or any other app, behind a real uvicorn instead: see `deskbook.serving`.
+async with running_app() as desk:
+reply = await desk.client.get("/v1/instruments/AAPL/quote")
+rows = await desk.sql("SELECT count(*) FROM candles")
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
-import uuid
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -26,27 +19,15 @@ from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-import reference_app
-from deskbook.services import Template, fresh_database, fresh_redis
-from deskbook.serving import ServedApp, ServingError, serving_app
-from deskbook.serving.trace import trace
+from deskbook.authoring.app_watch import AppWatch
+from deskbook.desk.database import PASSWORD, SQL_TIMEOUT_S, TOKEN_SECRET, USER, desk_template, token_header
+from deskbook.services import fresh_database, fresh_redis
 from reference_app.app import DeskState, create_app
-from reference_app.data.load import load_async
-from reference_app.identity.passwords import Passwords
 from reference_app.identity.service import SCOPES, IdentityService
-from reference_app.identity.tokens import Tokens
-from reference_app.infra.database import create_engine, create_sessions
 from reference_app.settings import load_settings
-
-__all__ = ["RunningApp", "ServedApp", "ServingError", "desk_template", "running_app", "serving_app", "trace"]
 
 REQUEST_TIMEOUT_S = 10.0
 LIFESPAN_TIMEOUT_S = 15.0
-SQL_TIMEOUT_S = 10.0
-
-#: Who is in every database of the desk. No secrets: the database is on this machine and gone in the end.
-USER, PASSWORD = "ada", "correct horse battery"
-TOKEN_SECRET = secrets.token_urlsafe(32)
 
 
 @dataclass(frozen=True)
@@ -57,7 +38,7 @@ class RunningApp:
         app: The FastAPI app.
         client: Talks to it as the user ada, who is in every database of the desk; a request that takes
             longer than 10 s raises `httpx.ReadTimeout`.
-        database_url: Of the database, which no other block sees.
+        database_url: Address of the database, which no other block sees.
         state: What the lifespan made: `state["engine"]`, `state["sessions"]`, `state["settings"]`.
     """
 
@@ -70,8 +51,8 @@ class RunningApp:
         """Return the header that makes a request one of this user, who is registered if need be.
 
         Args:
-            name: Of the user, such as "grace".
-            scopes: What the token may be used for; None: everything that users may.
+            name: Name of the user, such as "grace".
+            scopes: What the token may be used for; None means everything that users may.
         """
         found = await self.sql("SELECT id FROM users WHERE name = $1", name)
         if not found:
@@ -103,6 +84,9 @@ class RunningApp:
 async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
     """Run the reference app for the length of the block.
 
+    A cell fails when the app fails behind a good reply, as a background task does: the client sees nothing
+    of it.
+
     Args:
         overrides: Settings by field name, such as `database_pool_size=2`.
 
@@ -115,7 +99,7 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
         if "redis_url" not in overrides:
             overrides["redis_url"] = await stack.enter_async_context(fresh_redis())
         app = create_app(load_settings(**{"database_url": url, "token_secret": TOKEN_SECRET, **overrides}))
-        served = _OwnStatePerRequest(app)
+        served = _OwnStatePerRequest(AppWatch(app))
         lifespan = LifespanManager(
             served, startup_timeout=LIFESPAN_TIMEOUT_S, shutdown_timeout=LIFESPAN_TIMEOUT_S
         )
@@ -125,48 +109,6 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
                 running = RunningApp(app, client, overrides.get("database_url", url), served.state)
                 client.headers.update(await running.sign_in(USER))
                 yield running
-
-
-def desk_template() -> Template:
-    """Return the template of the desk's database: migrated, filled with the real prices, analysed."""
-    root = Path(reference_app.__file__).parent
-    digest = hashlib.sha256()
-    for folder in ("migrations", "data", "market", "identity"):
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
-                digest.update(path.read_bytes())
-    return Template(f"desk {digest.hexdigest()[:16]}", _build)
-
-
-async def _build(url: str) -> None:
-    # Here and not above: Alembic costs a kernel a quarter of a second, and the template is built once.
-    from reference_app.infra.migrate import upgrade_async
-
-    await upgrade_async(url)
-    await load_async(url)
-    await _register(url)
-    connection = await asyncpg.connect(url, timeout=SQL_TIMEOUT_S, command_timeout=SQL_TIMEOUT_S)
-    try:
-        await connection.execute("ANALYZE")
-    finally:
-        await connection.close(timeout=SQL_TIMEOUT_S)
-
-
-async def _register(url: str) -> None:
-    """Add the user to a template; here and not in each database, because hashing a password takes long."""
-    settings = load_settings(database_url=url)
-    engine = create_engine(settings)
-    try:
-        with closing(Passwords()) as passwords:
-            identity = IdentityService(create_sessions(engine), passwords, Tokens(TOKEN_SECRET, ttl_s=1))
-            await identity.register(USER, PASSWORD)
-    finally:
-        await engine.dispose()
-
-
-def token_header(tokens: Tokens, user_id: uuid.UUID, scopes: Iterable[str] = SCOPES) -> dict[str, str]:
-    """Return the Authorization header with a new token for the user."""
-    return {"Authorization": f"Bearer {tokens.issue(user_id, scopes)}"}
 
 
 class _OwnStatePerRequest:

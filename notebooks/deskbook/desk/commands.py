@@ -1,4 +1,4 @@
-"""`deskbook serve`: the reference app with its interactive docs on a database with the real prices."""
+"""The command `deskbook serve`: the reference app with its docs, on a database with the real prices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import FrameType
 import click
 import uvicorn
 
-from deskbook.running import PASSWORD, TOKEN_SECRET, USER, desk_template
+from deskbook.desk.companions import companions
+from deskbook.desk.database import PASSWORD, TOKEN_SECRET, USER, desk_template
 from deskbook.services import ServicesError, ensure, fresh_database, fresh_redis
-from deskbook.serving.companions import companions
 from reference_app.app import create_app
 from reference_app.settings import SettingsError, load_settings
 

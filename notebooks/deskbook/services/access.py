@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from deskbook.processes.fork_local import ForkLocal
 from deskbook.services import binaries, external
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import NAMES, Service, Services
@@ -29,28 +29,15 @@ class _Held:
         self.external: dict[str, Service] = {}
 
 
-_held = _Held()
-
-
-def _forget_after_fork() -> None:
-    """Give a forked child leases of its own: it may not read answers from a connection it shares.
-
-    The inherited copies stay open on purpose, so that addresses the child already has stay good.
-    """
-    global _held
-    _inherited.append(_held)
-    _held = _Held()
-
-
-_inherited: list[_Held] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+#: A forked child gets leases of its own: it may not read answers from a connection that it shares. What it
+#: has inherited stays open, so that addresses that it knows already stay good.
+_held = ForkLocal(_Held)
 
 
 @atexit.register
 def _give_back() -> None:
     """Close the leases, else Python warns of open sockets when it ends; servers last a second longer."""
-    for held in (_held, *_inherited):
+    for held in (_held.get(), *_held.inherited):
         for lease in held.leases.values():
             lease.close()
 
@@ -79,7 +66,7 @@ def ensure(*names: str) -> Services:
     for name in wanted:
         if name not in NAMES:
             raise ServicesError(f"{name!r} is not a service.", f"Name one of: {', '.join(NAMES)}.")
-    held = _held
+    held = _held.get()
     with held.lock:
         outside = {name: _external(held, name) for name in wanted if external.address(name)}
         own = _own(held, [name for name in wanted if name not in outside])

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from deskbook.serving.lifeline import GRACE_S
+from deskbook.processes.module_runner import GRACE_S
+from deskbook.processes.termination import wait_or_kill
 
 COMPANIONS = ("reference_app.orders.matcher", "reference_app.orders.outbox_relay")
 
@@ -34,24 +35,16 @@ def companions(
             if process.stdin is not None:
                 process.stdin.close()  # the lifeline
         for process in processes:
-            _end(process)
+            wait_or_kill(process, GRACE_S)
 
 
 def _start(module: str, settings: Mapping[str, str], quiet: bool) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C goes to the server, which ends these in order.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "deskbook.serving.lifeline", module],
+        [sys.executable, "-P", "-m", "deskbook.processes.module_runner", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL if quiet else None,
         stderr=subprocess.DEVNULL if quiet else None,
         env={**os.environ, **settings},
         start_new_session=True,
     )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

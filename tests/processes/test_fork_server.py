@@ -16,7 +16,8 @@ from typing import IO, Any
 
 import psutil
 import pytest
-from deskbook.forking import ForkedProcess, ForkServer, ForkServerError
+from deskbook.processes.fork_server import ForkServer
+from deskbook.processes.forked_process import ForkedProcess, ForkServerError
 
 JOBS = """
 import json, os, random, signal, sys, time
@@ -228,11 +229,11 @@ def test_only_what_a_fork_can_follow_is_forked(start: Any, monkeypatch: pytest.M
 
 OWNER = """
 import os, sys, tempfile
-from deskbook.forking import ForkServer
+from deskbook.processes.fork_server import ForkServer
 server = ForkServer()
 process = server.start("fork_jobs:serve", [], environment={**os.environ, "PYTHONPATH": sys.argv[1]},
                        log=tempfile.TemporaryFile())
-print(process.pid, server._process.pid, flush=True)
+print(process.pid, server._child.pid, flush=True)
 if sys.argv[2] == "stay":
     sys.stdin.read()
 """

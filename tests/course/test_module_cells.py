@@ -10,15 +10,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from deskbook import module_cells
 from deskbook.authoring.strict_run import strict_pytest
-from deskbook.serving import modules
-from deskbook.serving.modules import module_folder, write_module
+from deskbook.module_cells import module_folder, write_module
+from deskbook.processes.leftovers import remove_folders_of_the_dead
 from IPython.core.interactiveshell import InteractiveShell
 
 
 def test_a_cell_becomes_a_module_and_a_second_run_replaces_it() -> None:
     shell = InteractiveShell()
-    modules.load_ipython_extension(shell)
+    module_cells.load_ipython_extension(shell)
     shell.run_cell_magic("module", "fees_desk", "FEE = 1\n")
     assert importlib.import_module("fees_desk").FEE == 1
     shell.run_cell_magic("module", " fees_desk ", "FEE = 22\n")
@@ -46,8 +47,8 @@ def test_the_name_of_an_installed_module_is_refused(name: str) -> None:
 def test_the_folder_of_a_killed_kernel_is_removed_by_the_next_one() -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = Path(tempfile.mkdtemp(prefix=f"{modules.PREFIX}{dead.pid}-"))
-    modules.remove_folders_of_the_dead()
+    left = Path(tempfile.mkdtemp(prefix=f"{module_cells.PREFIX}{dead.pid}-"))
+    remove_folders_of_the_dead(module_cells.PREFIX)
     assert not left.exists()
     assert module_folder().exists()
 

@@ -7,15 +7,15 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from deskbook.forking.child import LENGTH_BYTES
-from deskbook.forking.forked_process import NOT_BEGUN, ForkedProcess, ForkServerError
+from deskbook.processes.fork_child import LENGTH_BYTES
+from deskbook.processes.forked_process import NOT_BEGUN, ForkedProcess, ForkServerError
+from deskbook.processes.socket_child import SocketChild
 
 
 class ForkServer:
@@ -31,9 +31,7 @@ class ForkServer:
         self._modules = modules
         # Without it the orders of two threads would mix on the socket, or start two servers.
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._owner = 0
+        self._child: SocketChild | None = None
         self._python_variables: dict[str, str] = {}
 
     def can_start(self, environment: Mapping[str, str]) -> bool:
@@ -106,42 +104,21 @@ class ForkServer:
 
     def _is_running(self) -> bool:
         """Say whether there is a server of this process; a fork of the owner leaves its server alone."""
-        return self._process is not None and self._owner == os.getpid() and self._process.poll() is None
+        return self._child is not None and self._child.is_alive()
 
     def _running(self) -> socket.socket:
-        if not self._is_running():
+        if self._child is None or not self._is_running():
             self._end()
-            self._begin()
-        assert self._socket is not None
-        return self._socket
-
-    def _begin(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deskbook.forking.child", str(theirs.fileno()), *self._modules],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                # The interrupt of a cell goes to the whole process group of the kernel.
-                start_new_session=True,
-            )
-        self._socket, self._owner = ours, os.getpid()
-        self._python_variables = _python_variables(os.environ)
-        atexit.register(self.close)
+            self._child = SocketChild("deskbook.processes.fork_child", *self._modules)
+            self._python_variables = _python_variables(os.environ)
+            atexit.register(self.close)
+        return self._child.socket
 
     def _end(self) -> None:
         atexit.unregister(self.close)
-        if self._socket is not None:
-            self._socket.close()
-        if self._process is not None and self._owner == os.getpid():
-            try:
-                self._process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = self._socket = None
+        if self._child is not None:
+            self._child.close()
+            self._child = None
 
 
 def _python_variables(environment: Mapping[str, str]) -> dict[str, str]:

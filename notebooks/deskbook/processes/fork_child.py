@@ -8,7 +8,6 @@ its own.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -19,12 +18,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from deskbook.processes.memory import settle
+
 #: An order starts with its length in this many bytes, and with the descriptors that go with it.
 LENGTH_BYTES = 8
 DESCRIPTORS = 4
 
 
-class Order:
+class ForkOrder:
     """One process that is asked for.
 
     Attributes:
@@ -77,7 +78,7 @@ def _enter(environment: dict[str, str], folder: str) -> None:
     os.chdir(folder)
 
 
-def serve(owner: socket.socket) -> Order | None:
+def serve(owner: socket.socket) -> ForkOrder | None:
     """Fork for each order until the owner is gone.
 
     Returns:
@@ -136,7 +137,7 @@ def _report_ends(reports: dict[int, socket.socket]) -> None:
                 os.waitpid(pid, 0)
 
 
-def _receive(owner: socket.socket) -> Order | None:
+def _receive(owner: socket.socket) -> ForkOrder | None:
     """Read one order; None: the owner is gone."""
     try:
         head, descriptors, _, _ = socket.recv_fds(owner, LENGTH_BYTES, DESCRIPTORS, socket.MSG_WAITALL)
@@ -146,7 +147,7 @@ def _receive(owner: socket.socket) -> Order | None:
         # Not MSG_WAITALL: the end of another fork would interrupt it, with half of a long order.
         while len(wanted) < size_bytes and (part := owner.recv(size_bytes - len(wanted))):
             wanted += part
-        return Order(json.loads(wanted), descriptors)
+        return ForkOrder(json.loads(wanted), descriptors)
     except (OSError, ValueError):  # killed in the middle of an order
         return None
 
@@ -158,9 +159,7 @@ def main() -> None:
         for module in modules:
             with contextlib.suppress(Exception):  # the process that needs it will say so
                 importlib.import_module(module)
-        # A collection in a fork would write to every object, and so copy the pages it shares.
-        gc.collect()
-        gc.freeze()
+        settle()
         order = serve(owner)
     if order is not None:
         order.run()

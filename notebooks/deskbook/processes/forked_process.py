@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import signal
 import socket
@@ -11,6 +10,8 @@ import subprocess
 import threading
 import time
 from typing import IO
+
+from deskbook.processes.termination import kill_group
 
 #: How long a fork server may take to import everything on a busy machine, in seconds.
 FORK_LIMIT_S = 30.0
@@ -83,8 +84,8 @@ class ForkedProcess:
 
     def kill_group(self) -> None:
         """Kill it and what it has started, unless its group is empty."""
-        with contextlib.suppress(ProcessLookupError, PermissionError, ForkServerError):
-            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ForkServerError):
+            kill_group(self.pid)
 
     def _follow(self, limit_s: float | None) -> bool:
         """Wait for news and take them in; say whether there were any."""
@@ -116,8 +117,7 @@ class ForkedProcess:
             return
         if self.returncode is None:  # the fork server was killed: nobody else can say how its processes end
             if self._pid is not None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._pid, signal.SIGKILL)
+                kill_group(self._pid)
             self.returncode = -signal.SIGKILL
         self._is_reaped = True
         self._report.close()

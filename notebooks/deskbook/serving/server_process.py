@@ -14,11 +14,9 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -26,6 +24,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 from uvicorn.supervisors.multiprocess import Multiprocess
+
+from deskbook.processes.lifeline import end_with_stdin
 
 #: Seconds a worker may take to start on a busy machine.
 WORKER_START_S = 25.0
@@ -39,7 +39,7 @@ def load_app() -> ASGIApp:
     if not _takes_scope(app):
         app = app()
     if os.environ.get("DESKBOOK_SERVED_RECORD"):
-        from deskbook.serving.steps import StepRecorder, note_threads
+        from deskbook.serving.step_recorder import StepRecorder, note_threads
 
         note_threads()
         return StepRecorder(app)
@@ -64,7 +64,7 @@ def _end_with_supervisor() -> None:
     threading.Thread(target=watch, daemon=True, name="end with supervisor").start()
 
 
-class Server(uvicorn.Server):
+class AnnouncedServer(uvicorn.Server):
     """A server that says when it answers."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
@@ -78,7 +78,7 @@ class Server(uvicorn.Server):
             self._ready()
 
 
-class Supervisor(Multiprocess):
+class AnnouncedSupervisor(Multiprocess):
     """uvicorn's supervisor of several workers, which says when all of them answer."""
 
     def __init__(
@@ -101,7 +101,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     status = _take_over_stdout()
     config = uvicorn.Config(
-        "deskbook.serving.child:load_app",
+        "deskbook.serving.server_process:load_app",
         factory=True,
         workers=options["workers"],
         loop=options["loop"],
@@ -115,13 +115,14 @@ def main() -> None:
     def ready() -> None:
         _say(status, {"port": port})
 
+    patience_s = options["grace_s"] + 2
     if options["workers"] == 1:
-        server = Server(config, ready)
-        _on_end_of_stdin(lambda: setattr(server, "should_exit", True), options["grace_s"])
+        server = AnnouncedServer(config, ready)
+        end_with_stdin(lambda: setattr(server, "should_exit", True), patience_s=patience_s)
         server.run(sockets=[listener])
     else:
-        supervisor = Supervisor(config, [listener], ready)
-        _on_end_of_stdin(supervisor.should_exit.set, options["grace_s"])
+        supervisor = AnnouncedSupervisor(config, [listener], ready)
+        end_with_stdin(supervisor.should_exit.set, patience_s=patience_s)
         supervisor.run()
 
 
@@ -151,21 +152,6 @@ def _bind(port: int, status: TextIO) -> socket.socket:
         _say(status, {"failed": f"Port {port} {reason}. {advice}"})
         sys.exit(1)
     return listener
-
-
-def _on_end_of_stdin(stop: Callable[[], object], grace_s: float) -> None:
-    """Stop when the pipe closes; if a request or a blocked loop holds that up, kill the whole group."""
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        stop()
-        time.sleep(grace_s + 2)
-        if hasattr(os, "killpg"):
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end with stdin").start()
 
 
 if __name__ == "__main__":
