@@ -3,12 +3,13 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from race_cases.canaries.register import app_with_n, bump, canary, endpoint
-from race_cases.canaries.requests import plain_await
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.applications import Starlette
 from starlette.routing import Route
+
+from race_cases.canaries.register import app_with_n, bump, canary, endpoint
+from race_cases.canaries.requests import plain_await
 
 
 @canary

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+
 from race_cases.canaries.register import app_with_n, bump, canary, endpoint
 
 

@@ -1,10 +1,11 @@
 """Middleware of both kinds."""
 
-from race_cases.canaries.register import app_with_n, bump, canary, endpoint
-from race_cases.canaries.requests import plain_await
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.middleware.base import BaseHTTPMiddleware
+
+from race_cases.canaries.register import app_with_n, bump, canary, endpoint
+from race_cases.canaries.requests import plain_await
 
 
 @canary

@@ -2,9 +2,10 @@
 
 import asyncio
 
-from race_cases.canaries.register import app_with_n, bump, canary, endpoint
 from fastapi import BackgroundTasks, Depends, Request
 from fastapi.responses import StreamingResponse
+
+from race_cases.canaries.register import app_with_n, bump, canary, endpoint
 
 
 @canary

@@ -8,9 +8,10 @@ import time
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-from race_cases.canaries.register import app_with_n, canary, endpoint
 from fastapi import Depends
 from fastapi.responses import StreamingResponse
+
+from race_cases.canaries.register import app_with_n, canary, endpoint
 
 
 @canary

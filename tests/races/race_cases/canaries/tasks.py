@@ -5,6 +5,7 @@ import asyncio
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+
 from race_cases.canaries.register import app_with_n, bump, canary, endpoint
 
 

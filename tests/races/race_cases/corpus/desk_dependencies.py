@@ -4,11 +4,12 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Annotated
 
-from race_cases.corpus.cases import RIGHT, WRONG, io
-from race_cases.corpus.desks import accepted, codes, desks
 from deskbook.races import get, post
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import JSONResponse
+
+from race_cases.corpus.cases import RIGHT, WRONG, io
+from race_cases.corpus.desks import accepted, codes, desks
 
 CASES = []
 desk = desks(CASES)

@@ -3,10 +3,11 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from race_cases.corpus.cases import RIGHT, WRONG, io
-from race_cases.corpus.desks import codes, desks
 from deskbook.races import get, post
 from fastapi import Depends, HTTPException
+
+from race_cases.corpus.cases import RIGHT, WRONG, io
+from race_cases.corpus.desks import codes, desks
 
 CASES = []
 desk = desks(CASES)

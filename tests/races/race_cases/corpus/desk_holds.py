@@ -1,9 +1,10 @@
 """Holds that run out while somebody pays."""
 
-from race_cases.corpus.cases import RIGHT, WRONG, io
-from race_cases.corpus.desks import desks
 from deskbook.races import post
 from fastapi import HTTPException
+
+from race_cases.corpus.cases import RIGHT, WRONG, io
+from race_cases.corpus.desks import desks
 
 CASES = []
 desk = desks(CASES)

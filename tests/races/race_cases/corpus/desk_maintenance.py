@@ -3,10 +3,11 @@
 import asyncio
 from types import SimpleNamespace
 
-from race_cases.corpus.cases import RIGHT, WRONG, collector, io
-from race_cases.corpus.desks import codes, desks
 from deskbook.races import post
 from fastapi import BackgroundTasks, HTTPException
+
+from race_cases.corpus.cases import RIGHT, WRONG, collector, io
+from race_cases.corpus.desks import codes, desks
 
 CASES = []
 case = collector(CASES)

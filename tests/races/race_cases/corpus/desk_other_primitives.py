@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
+
 from race_cases.corpus.cases import RIGHT, WRONG, collector, io
 
 CASES = []

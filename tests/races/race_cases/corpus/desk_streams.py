@@ -1,10 +1,11 @@
 """Streams, exception handlers and route classes: code of the desk that the framework calls."""
 
-from race_cases.corpus.cases import RIGHT, WRONG, io
-from race_cases.corpus.desks import accepted, codes, desks
 from deskbook.races import get, post
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
+
+from race_cases.corpus.cases import RIGHT, WRONG, io
+from race_cases.corpus.desks import accepted, codes, desks
 
 CASES = []
 desk = desks(CASES)

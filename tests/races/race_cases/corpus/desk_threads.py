@@ -4,10 +4,11 @@ import asyncio
 import itertools
 import threading
 
-from race_cases.corpus.cases import RIGHT, WRONG
-from race_cases.corpus.desks import accepted, codes, desks
 from deskbook.races import get, post
 from fastapi import Depends, HTTPException
+
+from race_cases.corpus.cases import RIGHT, WRONG
+from race_cases.corpus.desks import accepted, codes, desks
 
 CASES = []
 desk = desks(CASES)

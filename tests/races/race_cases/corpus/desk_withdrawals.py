@@ -3,10 +3,11 @@
 import asyncio
 from collections import defaultdict
 
-from race_cases.corpus.cases import RIGHT, WRONG, io
-from race_cases.corpus.desks import accepted, codes, desks
 from deskbook.races import get, post
 from fastapi import HTTPException
+
+from race_cases.corpus.cases import RIGHT, WRONG, io
+from race_cases.corpus.desks import accepted, codes, desks
 
 CASES = []
 desk = desks(CASES)

@@ -1,7 +1,8 @@
 """Cases that are whole FastAPI applications, and what their rules look at."""
 
-from race_cases.corpus.cases import Case
 from fastapi import FastAPI
+
+from race_cases.corpus.cases import Case
 
 
 def desks(cases):

@@ -1,6 +1,7 @@
 """Cases on real PostgreSQL through asyncpg: the subject is a pool."""
 
 import asyncpg
+
 from race_cases.corpus.cases import RIGHT, WRONG, Case
 
 CASES = []

@@ -1,6 +1,7 @@
 """Cases on real Redis: the subject is a client."""
 
 import redis.asyncio as redis_client
+
 from race_cases.corpus.cases import RIGHT, WRONG, Case
 
 CASES = []
