@@ -62,10 +62,11 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},  # for every command below as well
+    epilog="Example: deskbook lab",
+)
 @click.version_option(package_name="fastapi-deskbook")
 def main() -> None:
-    """Learn, teach and copy fast, correct FastAPI services.
-
-    Example: deskbook lab
-    """
+    """Learn, teach and copy fast, correct FastAPI services."""
