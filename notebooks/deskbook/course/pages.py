@@ -1,65 +1,14 @@
-"""The map of the course, read from the lessons themselves, so that it shows what exists and nothing else.
+"""The map of the course: as a table in the start page, and as `notebooks/README.md`.
 
-A lesson's facts stand in its notebook metadata under `deskbook`: minutes, part, goals, needs, topics,
-patterns and exercises. Its title is its first heading.
+Both show the lessons that exist and nothing else.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import itertools
-import json
-from pathlib import Path
 
-from deskbook.checkout import root
-
-
-@dataclasses.dataclass(frozen=True)
-class Lesson:
-    """One notebook of the course.
-
-    Attributes:
-        name: File name without ending, for example `11_keep_the_event_loop_free`.
-        title: Its first heading.
-        part: Part of the course, for example `1 Async`.
-        minutes: Honest reading time in minutes.
-        topics: What it owes to the curriculum.
-        patterns: Names of the pattern files it shows.
-        exercises: Names of the exercises it leads to.
-    """
-
-    name: str
-    title: str
-    part: str
-    minutes: int
-    topics: tuple[str, ...]
-    patterns: tuple[str, ...]
-    exercises: tuple[str, ...]
-
-
-def read_lesson(path: Path) -> Lesson:
-    """Read one notebook's facts.
-
-    Raises:
-        KeyError: The notebook has no `deskbook` metadata; `deskbook notebook lint` says what is missing.
-    """
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    facts = notebook["metadata"]["deskbook"]
-    markdown = (line for cell in notebook["cells"] for line in "".join(cell["source"]).splitlines())
-    title = next(line.removeprefix("# ") for line in markdown if line.startswith("# "))
-    lists = {key: tuple(facts.get(key, ())) for key in ("topics", "patterns", "exercises")}
-    return Lesson(path.stem, title, facts["part"], int(facts["minutes"]), **lists)
-
-
-def lessons(folder: Path | None = None) -> list[Lesson]:
-    """Return the lessons that exist, in the order of the course.
-
-    Args:
-        folder: Where the notebooks are; by default `notebooks/` of the checkout.
-    """
-    folder = folder or root() / "notebooks"
-    return [read_lesson(path) for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
+from deskbook.course.lessons import Lesson, read_lessons
 
 
 class CourseMap:
@@ -96,7 +45,7 @@ class CourseMap:
 
 def course_map() -> CourseMap:
     """Return the map of the lessons that are there; parts that are not written yet are not shown."""
-    return CourseMap(lessons())
+    return CourseMap(read_lessons())
 
 
 def curriculum_markdown(entries: list[Lesson]) -> str:
@@ -104,7 +53,7 @@ def curriculum_markdown(entries: list[Lesson]) -> str:
     lines = [
         "# The lessons",
         "",
-        "Written from the lessons' metadata by `python -m deskbook.course`; a test compares the two.",
+        "Written from the lessons' metadata by `deskbook course write`; a test compares the two.",
         "Open them with `make lab`.",
     ]
     for part, group in itertools.groupby(entries, lambda it: it.part):
@@ -124,10 +73,3 @@ def _markdown_row(lesson: Lesson) -> str:
         ", ".join(exercises),
     ]
     return f"| {' | '.join(columns)} |"
-
-
-if __name__ == "__main__":
-    from deskbook.patterns.index import NAME, write_index  # which reads the lessons from here
-
-    (root() / "notebooks" / "README.md").write_text(curriculum_markdown(lessons()), encoding="utf-8")
-    write_index(root() / "notebooks" / f"{NAME}.ipynb")

@@ -1,6 +1,6 @@
 """The page `notebooks/90_pattern_index.ipynb`, made from the pattern files and the lessons.
 
-`deskbook pattern index` writes it; a test compares the two.
+`deskbook course write` writes it; a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deskbook.course import lessons
+from deskbook.course.lessons import read_lessons
 from deskbook.patterns.catalogue import PROBLEMS, Pattern, catalogue
 from deskbook.patterns.decisions import DECISIONS, Decision
 
@@ -71,7 +71,7 @@ _METADATA = {
 }
 
 
-def index_notebook() -> dict[str, Any]:
+def pattern_page() -> dict[str, Any]:
     """Return the page as a notebook that has not been run."""
     patterns = {pattern.name: pattern for pattern in catalogue()}
     shown: set[str] = set()
@@ -95,13 +95,13 @@ def index_notebook() -> dict[str, Any]:
     return {"cells": numbered, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def write_index(path: Path) -> None:
+def write_pattern_page(path: Path) -> None:
     """Write the page, and keep the outputs of the page that is there; its code changes hardly ever.
 
     Args:
         path: The notebook.
     """
-    page = index_notebook()
+    page = pattern_page()
     if path.exists():
         done = json.loads(path.read_text(encoding="utf-8"))
         ran = {"".join(cell["source"]): cell for cell in done["cells"] if cell["cell_type"] == "code"}
@@ -132,7 +132,7 @@ def _section(problem: str, entries: list[Pattern], shown: set[str]) -> str:
 
 
 def _entry(pattern: Pattern) -> str:
-    taught = [lesson for lesson in lessons() if pattern.name in lesson.patterns]
+    taught = [lesson for lesson in read_lessons() if pattern.name in lesson.patterns]
     links = ", ".join(f"[{lesson.title}]({lesson.name}.ipynb)" for lesson in taught)
     packages = ", ".join(f"`{it}`" for it in pattern.dependencies) or "the standard library only"
     test = pattern.test.name
