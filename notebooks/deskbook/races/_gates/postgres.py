@@ -15,8 +15,8 @@ from typing import Any
 
 from deskbook.races._gates.base import Gate
 
-#: Statements that nobody else can notice; they pass without a choice. The snapshot of a transaction is taken by
-#: its first query, not by BEGIN.
+#: Statements that nobody else can notice; they pass without a choice. The snapshot of a transaction is taken
+#: by its first query, not by BEGIN.
 _UNNOTICED = re.compile(r"\s*(BEGIN|START TRANSACTION|SET|SHOW|SAVEPOINT|RELEASE SAVEPOINT)\b", re.IGNORECASE)
 
 #: The query that a pool sends when a connection comes back; it is noticed only where advisory locks are used.
