@@ -212,8 +212,7 @@ def _give_to(path: Path, user: pwd.struct_passwd) -> None:
         os.chown(path, user.pw_uid, user.pw_gid)
     except OSError as error:
         raise ServicesError(
-            f"PostgreSQL must not run as root, and {path} cannot be given to the user {user.pw_name} "
-            f"({error}).",
+            f"PostgreSQL must not run as root, and {path} cannot be given to {user.pw_name} ({error}).",
             "Start this as an ordinary user, or set DATABASE_URL to a running server.",
         ) from None
 
