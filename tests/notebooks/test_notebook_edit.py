@@ -157,6 +157,39 @@ def test_a_new_lesson_starts_with_the_grammar_and_breaks_no_rule(
     assert lint_notebook(path) == []
 
 
+def test_a_new_lesson_runs_and_breaks_no_rule(tmp_path: Path) -> None:
+    facts = tmp_path / "exercises" / "12_fan_out" / "hints.toml"
+    facts.parent.mkdir(parents=True)
+    facts.write_text("minutes = 12\n")
+    shutil.copy(facts, facts.with_name("exercise.ipynb"))
+    path = tmp_path / "notebooks" / "12_fan_out_with_structure.ipynb"
+    path.parent.mkdir()
+    shutil.copy(CLEAN_LESSON, path.parent)
+    result = call("new", path, "--title", "Fan out, with structure")
+    assert result.exit_code == 0, result.output
+    assert [str(finding) for finding in lint_notebook(path)] == []
+    notebook = read_notebook(path)
+    own = notebook["metadata"]["deskbook"]
+    assert own["part"] == "1 Async"
+    assert own["exercises"] == ["12_fan_out"]
+    assert own["minutes"] > 12
+    text = "\n".join(cell["source"] for cell in notebook["cells"])
+    assert text.startswith("# Fan out, with structure\n")
+    assert "](../exercises/12_fan_out/exercise.ipynb)" in text
+    assert call("new", path).exit_code == 1
+    assert "is there already" in call("new", path).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["fan_out"], "no name of a lesson"), (["12_fan_out", "--exercise", "12_nothing"], "Make it first")],
+)
+def test_what_cannot_become_a_lesson_gets_one_clear_sentence(arguments: list[str], says: str) -> None:
+    result = call("new", *arguments)
+    assert result.exit_code == 1
+    assert says in result.output
+
+
 def test_a_cell_that_text_cannot_hold_is_refused(lesson: Path) -> None:
     notebook = read_notebook(lesson)
     notebook["cells"][0]["source"] += "\n\n+++\n\nnot one cell any more"

@@ -97,7 +97,7 @@ def test_a_cell_that_fails_is_shown_and_the_file_stays_as_it_was(write: Write) -
     assert "Cell 2 failed:" in result.output
     assert "    price / 0" in result.output
     assert "before" in result.output
-    assert "ZeroDivisionError: float division by zero" in result.output
+    assert "ZeroDivisionError: " in result.output  # whose text is another one from Python 3.14 on
     assert "The notebook was not changed." in result.output
     assert path.read_bytes() == before
 

@@ -4,10 +4,10 @@ import base64
 import re
 import xml.etree.ElementTree as ElementTree
 
-from corpus.racy_app import BOTH, n_is_two, racy
 from deskbook.races import Report, Timeline, explore, replay
 from deskbook.races._schedule import Step
 from deskbook.races._story.recorded_step import RecordedStep
+from race_cases.corpus.racy_app import BOTH, n_is_two, racy
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 IMAGE = re.compile(r'<img src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)" width="(\d+)" alt="([^"]+)">')

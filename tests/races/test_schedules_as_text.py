@@ -1,9 +1,9 @@
 """Schedules and names as people write them."""
 
 import pytest
-from corpus.racy_app import BOTH, racy
 from deskbook.races import BadSchedule, Diverged, explore, get, replay
 from deskbook.races._schedule import Schedule
+from race_cases.corpus.racy_app import BOTH, racy
 
 
 @pytest.mark.parametrize(

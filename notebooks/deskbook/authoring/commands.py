@@ -18,12 +18,9 @@ LESSONS = Path(__file__).parents[2]
 NotebookPath = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog="Example: deskbook notebook run notebooks/00_start_here.ipynb")
 def notebook() -> None:
-    """Run, lint, mutate, edit and sync notebooks.
-
-    Example: deskbook notebook run notebooks/00_start_here.ipynb
-    """
+    """Make, run, lint, mutate, repeat, edit and sync notebooks."""
 
 
 @contextlib.contextmanager
@@ -65,7 +62,7 @@ def chosen(notebooks: tuple[Path, ...]) -> list[Path]:
     return paths
 
 
-@notebook.command()
+@notebook.command(epilog="Example: deskbook notebook run notebooks/11_keep_the_event_loop_free.ipynb")
 @click.argument("notebooks", nargs=-1, type=NotebookPath)
 @click.option(
     "--timeout", "timeout_s", default=60.0, show_default=True, help="Longest time for a cell, in seconds."
@@ -74,8 +71,6 @@ def run(notebooks: tuple[Path, ...], timeout_s: float) -> None:
     """Execute notebooks from a fresh kernel and store their outputs.
 
     A cell that fails stops the run and leaves the file as it was. Without a name, all lessons run.
-
-    Example: deskbook notebook run notebooks/11_keep_the_event_loop_free.ipynb
     """
     from deskbook.authoring.run import run_notebook
 
@@ -85,7 +80,7 @@ def run(notebooks: tuple[Path, ...], timeout_s: float) -> None:
         click.echo(f"{path}: {result.cells} cells, {'new outputs stored' if result.changed else 'unchanged'}")
 
 
-@notebook.command()
+@notebook.command(epilog="Example: deskbook notebook lint --explain dropped-task")
 @click.argument("notebooks", nargs=-1, type=NotebookPath)
 @click.option(
     "--explain", "rule_name", metavar="RULE", help="Say why a rule exists and what to do; `all` for each."
@@ -94,8 +89,6 @@ def lint(notebooks: tuple[Path, ...], rule_name: str | None) -> None:
     """Check notebooks against the rules of the course.
 
     Without a name, all lessons are checked. Exit code 1 if a rule is broken.
-
-    Example: deskbook notebook lint --explain dropped-task
     """
     from deskbook.authoring.lint import all_rules, lint_notebook
 
@@ -125,7 +118,7 @@ def lint(notebooks: tuple[Path, ...], rule_name: str | None) -> None:
     click.echo(f"{len(paths)} notebooks, {len(all_rules())} rules, nothing found.")
 
 
-@notebook.command()
+@notebook.command(epilog="Example: deskbook notebook repeat tests/load --times 10 --busy 3")
 @click.argument("targets", metavar="NOTEBOOK...", nargs=-1, required=True)
 @click.option(
     "--times", default=10, show_default=True, type=click.IntRange(1), help="Runs of each, the busy included."
@@ -142,8 +135,6 @@ def repeat(targets: tuple[str, ...], times: int, busy: int) -> None:
 
     Each run starts afresh: a new kernel for a notebook, a new pytest for a test file. Shows how many runs
     were green and what differed first. Exit code 1 if any run is red.
-
-    Example: deskbook notebook repeat notebooks/00_start_here.ipynb tests/load --times 10 --busy 3
     """
     from deskbook.authoring.repeat import RepeatError, repeat
 
@@ -185,7 +176,43 @@ def _ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(getattr(signal, name), handler)
 
 
-@notebook.command()
+@notebook.command(epilog="Example: deskbook notebook new 12_fan_out_with_structure")
+@click.argument("name")
+@click.option("--title", help="Title with a verb, such as 'Fan out with structure'; by default from NAME.")
+@click.option(
+    "--exercise",
+    "exercises",
+    multiple=True,
+    help="Exercise that it leads to; by default those of its number.",
+)
+def new(name: str, title: str | None, exercises: tuple[str, ...]) -> None:
+    """Make a lesson that has the whole grammar, runs and breaks no rule; its author replaces the pieces.
+
+    NAME is the number of the lesson and its words, such as 12_fan_out_with_structure, or a path.
+    """
+    from deskbook.authoring.document import LESSON_NAME
+    from deskbook.authoring.edit import create
+
+    path = Path(name).with_suffix(".ipynb")
+    if path.parent == Path():
+        path = LESSONS / path
+    if not LESSON_NAME.match(path.stem):
+        raise click.ClickException(
+            f"{path.stem!r} is no name of a lesson: two digits, the first of them the part from 1 to 6, and "
+            "small letters, such as 12_fan_out_with_structure."
+        )
+    if path.exists():
+        raise click.ClickException(f"{path} is there already. Change it with: deskbook notebook edit {path}")
+    if missing := [it for it in exercises if not (path.parent.parent / "exercises" / it).is_dir()]:
+        raise click.ClickException(
+            f"There is no exercise {missing[0]!r}. Make it first: deskbook exercise new {missing[0]}"
+        )
+    with cell_progress(path) as show, clear_errors(path):
+        create(path, title, exercises, on_cell=show)
+    click.echo(f"{path} is there, and runs. Next: deskbook notebook edit {path}")
+
+
+@notebook.command(epilog="Example: deskbook notebook edit notebooks/12_fan_out_with_structure.ipynb")
 @click.argument("path", metavar="NOTEBOOK", type=NotebookPath)
 @click.option("--open", "open_editor", is_flag=True, help="Open the text in $EDITOR, then sync.")
 @click.pass_context
@@ -193,8 +220,6 @@ def edit(context: click.Context, path: Path, open_editor: bool) -> None:
     """Write a notebook as text beside it, to be edited and brought back by `sync`.
 
     For a notebook that does not exist, the text holds the grammar of a lesson. A text in work is kept.
-
-    Example: deskbook notebook edit notebooks/12_fan_out_with_structure.ipynb
     """
     from deskbook.authoring.edit import start_edit
 
@@ -207,7 +232,7 @@ def edit(context: click.Context, path: Path, open_editor: bool) -> None:
     context.invoke(sync, path=path)
 
 
-@notebook.command()
+@notebook.command(epilog="Example: deskbook notebook sync notebooks/12_fan_out_with_structure.ipynb")
 @click.argument("path", metavar="NOTEBOOK", type=NotebookPath)
 @click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Limit for a cell, in seconds.")
 @click.option("--keep-text", is_flag=True, help="Take the text although the notebook has changed meanwhile.")
@@ -215,8 +240,6 @@ def sync(path: Path, timeout_s: float = 60.0, keep_text: bool = False) -> None:
     """Bring an edited text back into its notebook and execute every cell.
 
     If a cell fails the notebook stays as it was, and so does the text.
-
-    Example: deskbook notebook sync notebooks/12_fan_out_with_structure.ipynb
     """
     from deskbook.authoring.edit import sync as bring_back
 
@@ -225,15 +248,13 @@ def sync(path: Path, timeout_s: float = 60.0, keep_text: bool = False) -> None:
     click.echo(f"{path}: {cells} cells, executed and stored. Next: deskbook notebook lint {path}")
 
 
-@notebook.command()
+@notebook.command(epilog="Example: deskbook notebook mutate notebooks/00_start_here.ipynb")
 @click.argument("notebooks", nargs=-1, type=NotebookPath)
 def mutate(notebooks: tuple[Path, ...]) -> None:
     """Corrupt stored outputs one at a time and ask whether the comparison notices.
 
     Each notebook is executed once. Lists the mutants by cell, and every survivor with the reason. Exit code 1
     if a notebook fails, or if too few mutants are noticed. Without a name, all lessons are used.
-
-    Example: deskbook notebook mutate notebooks/00_start_here.ipynb
     """
     from deskbook.authoring.strict_run import strict_pytest
 

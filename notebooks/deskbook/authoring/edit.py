@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,26 @@ def start_edit(path: Path) -> Path:
             return target
         if not is_untouched(text):
             raise _conflict(path, notebook)
-    write_atomically(target, to_text(notebook or lesson_skeleton(path.stem), base))
+    write_atomically(target, to_text(notebook or lesson_skeleton(path), base))
     return target
+
+
+def create(
+    path: Path,
+    title: str | None = None,
+    exercises: Sequence[str] = (),
+    on_cell: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a new lesson, executed.
+
+    Args:
+        path: Where it is to lie.
+        title: Its title; by default the words of its name.
+        exercises: Names of the exercises that it leads to; by default those with the number of the lesson.
+        on_cell: Called before each code cell with its number, from 1, and the number of code cells.
+    """
+    skeleton = lesson_skeleton(path, title, exercises)
+    write_notebook(path, executed(skeleton, path.resolve().parent, on_cell=on_cell))
 
 
 def sync(

@@ -18,7 +18,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deskbook.races._errors import BadSchedule, Deadlock, Diverged, Livelock, RaceError, UngatedIO
+    from deskbook.races._errors import (
+        BadSchedule,
+        Deadlock,
+        Diverged,
+        Livelock,
+        RaceError,
+        UngatedIO,
+        UnsupportedPython,
+    )
     from deskbook.races._exploration import explore, explore_sync, replay
     from deskbook.races._gates import AsyncpgGate, RedisGate, SQLAlchemyGate
     from deskbook.races._overlap import Overlap, can_overlap
@@ -45,6 +53,7 @@ __all__ = [
     "SQLAlchemyGate",
     "Timeline",
     "UngatedIO",
+    "UnsupportedPython",
     "can_overlap",
     "delete",
     "explore",
@@ -60,7 +69,15 @@ __all__ = [
 #: Module -> its public names. They are imported on first use: the pytest plugin lives in this package, and a
 #: suite that never asks for it must not pay for the explorer.
 _HOMES = {
-    "_errors": ("BadSchedule", "Deadlock", "Diverged", "Livelock", "RaceError", "UngatedIO"),
+    "_errors": (
+        "BadSchedule",
+        "Deadlock",
+        "Diverged",
+        "Livelock",
+        "RaceError",
+        "UngatedIO",
+        "UnsupportedPython",
+    ),
     "_exploration": ("explore", "explore_sync", "replay"),
     "_gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
     "_overlap": ("Overlap", "can_overlap"),

@@ -7,6 +7,10 @@ class RaceError(Exception):
     """Base of the explorer's own exceptions."""
 
 
+class UnsupportedPython(RaceError):
+    """The running Python cannot be explored."""
+
+
 class Deadlock(RaceError):
     """Every unfinished request waits for another one; nothing can run and no timer is pending."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from deskbook.races._errors import UnsupportedPython
 from deskbook.races._exploration import explore_sync
 from deskbook.races._story.report import Report
 from deskbook.races._subject.http_files import read_http_file
@@ -74,7 +75,7 @@ def explore(
             max_schedules=max_schedules,
             cancel=cancel,
         )
-    except ValueError as error:
+    except (ValueError, UnsupportedPython) as error:
         raise click.ClickException(str(error)) from None
     click.echo(report.text())
     if report.counterexample is not None:

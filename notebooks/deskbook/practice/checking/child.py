@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import os
 import sys
 import types
@@ -105,6 +106,8 @@ def _check(job: Job, tell: Callable[[News], None], guard: Guard) -> None:
     if replaced := guard.replaced():
         tell({"kind": "replaced", "names": replaced})
         return
+    if getattr(sys.stdout, "closed", False):  # from Python 3.14 on pytest's options ask it for colours
+        sys.stdout = io.StringIO()
     checks = Path(job["folder"], "checks.py")
     # pytest takes a module of this name for the one it would import.
     sys.modules.pop("checks", None)

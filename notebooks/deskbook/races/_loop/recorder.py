@@ -147,7 +147,10 @@ class Recorder:
         text = frames.source_line(frame.f_code, frame.f_lineno).partition(": ")[2]
         if text.startswith(("line ", "def ", "async def ", "@", "class ")):
             return
-        recorded.lines.append((frames.module_of(frame), frame.f_code.co_name, text))
+        # A line that is reported again at once stands there once: up to Python 3.11 a comprehension is a
+        # frame of its own, which reports its line a second time.
+        if not recorded.lines or recorded.lines[-1][2] != text:
+            recorded.lines.append((frames.module_of(frame), frame.f_code.co_name, text))
         names = {full.rpartition(".")[2]: full for full in self._state}
         touched = accesses_of_line(frame, names)
         before = self._look() if touched else {}

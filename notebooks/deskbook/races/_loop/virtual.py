@@ -64,7 +64,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         now_s: The virtual time in seconds.
         exploring: Whether requests are run, as opposed to what the explorer does around them.
         ungated: What would have done real I/O and was refused.
-        callback_errors: What callbacks raised.
         generators: Async generators that were begun.
     """
 
@@ -81,7 +80,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Empty all queues and go back to the start of virtual time."""
         self.now_s = EPOCH_S
         self.tasks: list[asyncio.Task[Any]] = []
-        self.callback_errors: list[BaseException] = []
         self.generators: weakref.WeakSet[Any] = weakref.WeakSet()
         self.incoming: collections.deque[Handle] = collections.deque()
         self.timers: list[tuple[float, int, Handle]] = []
@@ -128,10 +126,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """Start a task; `eager_start` is not honoured, a start is a step like any other."""
-        options.pop("eager_start", None)
+        """Start a task, at once where `eager_start` or the task factory (Python 3.12 and later) says so."""
         if self._task_factory is not None:
-            task: asyncio.Task[Any] = self._task_factory(self, coro, **options)
+            # As asyncio did before 3.13: a factory need not know about names.
+            name = options.pop("name", None)
+            given = {key: value for key, value in options.items() if value is not None}
+            task: asyncio.Task[Any] = self._task_factory(self, coro, **given)
+            if name is not None:
+                task.set_name(name)
         else:
             task = asyncio.Task(coro, loop=self, **options)
         self.tasks.append(task)
@@ -221,13 +223,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 self.incoming.append(handle)
 
     def run_handle(self, handle: Handle) -> None:
-        """Run a callback; what it raises is kept and told to the exception handler, as asyncio does."""
+        """Run a callback; what it raises is told to the exception handler, as asyncio does."""
         try:
             handle.context.run(handle.callback, *handle.args)  # type: ignore[union-attr]
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.callback_errors.append(error)
             self.call_exception_handler({"message": "exception in callback", "exception": error})
 
 
@@ -268,7 +269,7 @@ class entered:
         # From Python 3.14 on a thread has one current task, not one for each loop: the task of the notebook
         # or test that explores is put aside, else no task of this loop could take a step.
         self._outer_task = None if self._outer is None else tasks.current_task(self._outer)
-        if self._outer_task is not None:
+        if self._outer is not None and self._outer_task is not None:
             tasks._leave_task(self._outer, self._outer_task)
         self._hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self._loop)
@@ -277,7 +278,7 @@ class entered:
     def __exit__(self, *exc_info: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
         events._set_running_loop(self._outer)
-        if self._outer_task is not None:
+        if self._outer is not None and self._outer_task is not None:
             tasks._enter_task(self._outer, self._outer_task)
 
     def _finish_generator(self, generator: Any) -> None:

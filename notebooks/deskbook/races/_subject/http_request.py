@@ -12,10 +12,6 @@ from typing import Any
 
 import httpx
 
-#: What can stand for a request: an HTTP request, or a function that is called with the subject (or with
-#: nothing).
-RequestLike = "Request | Callable[..., Awaitable[Any]]"
-
 BASE_URL = "http://testserver"
 
 

@@ -9,9 +9,11 @@ then trusts that `reset` puts everything back, and says so in the report.
 from __future__ import annotations
 
 import inspect
+import sysconfig
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from deskbook.races._errors import UnsupportedPython
 from deskbook.races._schedule import check_names
 from deskbook.races._subject import asgi
 from deskbook.races._subject.http_request import Request
@@ -44,6 +46,7 @@ class Scenario:
         reset: Check | None = None,
         send: str = "asgi",
     ) -> None:
+        _refuse_free_threading()
         if not requests:
             raise ValueError("requests is empty: pass at least one, such as {'A': get('/')}")
         check_names(requests)
@@ -98,6 +101,19 @@ class Scenario:
     def titles(self) -> dict[str, str]:
         """Name -> what the request is, such as "POST /withdraw"."""
         return {name: _title(request) for name, request in self.requests.items()}
+
+
+def _refuse_free_threading() -> None:
+    """Refuse a Python whose threads run at the same moment: a proof by switches between lines is none there.
+
+    Raises:
+        UnsupportedPython: On a free-threaded build.
+    """
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise UnsupportedPython(
+            "this is a free-threaded Python: its threads run at the same moment, within a line too, so no "
+            "search could prove anything here; explore with the usual build of the same version"
+        )
 
 
 def takes_an_argument(function: Callable[..., Any]) -> bool:
