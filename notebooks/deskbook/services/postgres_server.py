@@ -163,10 +163,9 @@ class PostgresServer(Server):
                 ) from None
         try:
             copied = _copy_out(Path(self.binaries.package), self.folder / "program")
-        except (
-            shutil.Error
-        ) as error:  # one reason for each file that could not be copied: the first is enough
-            raise _initdb_failure(self.folder, error.args[0][0][2]) from None
+        except shutil.Error as error:
+            # It holds a reason for each file that could not be copied: the first is enough.
+            raise self._initdb_failure(error.args[0][0][2]) from None
         self._bin = copied / "pginstall" / "bin"
         self.version = version_of(str(self._bin / "postgres"), user=user)
 

@@ -32,7 +32,8 @@ def fresh_redis() -> FreshRedis:
 
     It is empty at the start and flushed at the end. A claim is a key in database 0 that names a connection of
     its holder, who keeps it open: so the claim of a process that died is free at once. On a server named by
-    REDIS_URL only databases that are empty, or were claimed here before, are taken: nobody's data are flushed.
+    REDIS_URL only databases that are empty, or were claimed here before, are taken: nobody's data are
+    flushed.
 
     Logical databases keep keys apart, and nothing else: channels, functions and CONFIG are the whole
     server's.
