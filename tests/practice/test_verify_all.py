@@ -11,10 +11,10 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from deskbook.practice import commands
-from deskbook.practice.client import Client
+from deskbook.practice.checking.client import Client
 from deskbook.practice.errors import PracticeError
-from deskbook.practice.verdict import submit
-from deskbook.practice.verify_all import verify_all
+from deskbook.practice.gate import verify_all
+from deskbook.practice.learner.submission import submit
 
 FOR_EVER = "import sys\nprint('here', flush=True)\nwhile True: pass"
 
