@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deskbook.atomic_file import write_atomically
 from deskbook.authoring.kernel import CELL_TIMEOUT_S
-from deskbook.authoring.notebook_file import read_notebook, write_atomically, write_notebook
+from deskbook.authoring.notebook_file import read_notebook, write_notebook
 from deskbook.authoring.run import executed
 from deskbook.authoring.skeleton import lesson_skeleton
 from deskbook.authoring.text import (

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from deskbook.atomic_file import write_atomically
 from deskbook.authoring.quick_start import skip_slow_import
 
 
@@ -60,18 +57,3 @@ def write_notebook(path: Path, notebook: Any) -> None:
 
     text = nbformat.writes(nbformat.from_dict(notebook), version=4)  # type: ignore[no-untyped-call]
     write_atomically(path, f"{text}\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one step; without it a killed run would leave half a notebook behind."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise

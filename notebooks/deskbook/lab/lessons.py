@@ -11,9 +11,10 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from deskbook.atomic_file import write_atomically
 
 #: In `my-work/`: for each copy the fingerprint of the lesson that it was made from.
 RECORD = ".deskbook.json"
@@ -59,11 +60,11 @@ def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: 
     elif fingerprint(copy) in (record.get(name), current):
         copied.updated.append(name)
     else:
-        _write(lesson, offer)
+        _copy(lesson, offer)
         copied.offered.append(f"{name.removesuffix('.ipynb')}.updated.ipynb")
         record[name] = current
         return
-    _write(lesson, copy)
+    _copy(lesson, copy)
     record[name] = current
 
 
@@ -100,12 +101,9 @@ def fingerprint(notebook: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(source: Path, target: Path) -> None:
-    """Copy through a temporary name: an interrupt leaves the old file or the new one, never half of one."""
+def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
+    write_atomically(target, source.read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager
@@ -121,6 +119,4 @@ def _record(work: Path) -> Iterator[dict[str, str]]:
         except (FileNotFoundError, ValueError):
             record = {}
         yield record
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2, sort_keys=True))
-        partial.replace(path)
+        write_atomically(path, json.dumps(record, indent=2, sort_keys=True))

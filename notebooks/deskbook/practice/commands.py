@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from deskbook.atomic_file import write_atomically
 from deskbook.checkout import NotACheckoutError, exercises_folder, work_folder
 from deskbook.practice.errors import PracticeError
 from deskbook.practice.exercise.definition import Exercise, load, names
@@ -183,8 +184,6 @@ def _shown(path: Path) -> str:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, text)
     except OSError as error:
         raise PracticeError(f"{_shown(path)} cannot be written: {error.strerror}.") from None
