@@ -11,16 +11,18 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-#: In `my-work/`: for each copy the fingerprint of the lesson that it was made from.
+from deskbook.atomic_file import write_atomically
+from deskbook.authoring.notebook_file import fingerprint
+
+#: In `my-work/`: for each copy the state of the lesson that it was made from.
 RECORD = ".deskbook.json"
 
 
 @dataclasses.dataclass
-class Copied:
+class CopiedLessons:
     """What a call of `copy_lessons` did, by path relative to `my-work/`."""
 
     new: list[str] = dataclasses.field(default_factory=list)
@@ -28,7 +30,7 @@ class Copied:
     offered: list[str] = dataclasses.field(default_factory=list)
 
 
-def copy_lessons(checkout: Path, work: Path) -> Copied:
+def copy_lessons(checkout: Path, work: Path) -> CopiedLessons:
     """Bring `my-work/` up to date with the lessons and exercises of the checkout.
 
     Of an exercise only its page is copied: checks and solution are read where they are.
@@ -40,7 +42,7 @@ def copy_lessons(checkout: Path, work: Path) -> Copied:
     Returns:
         The lessons that were copied, updated, or laid beside a changed copy.
     """
-    copied = Copied()
+    copied = CopiedLessons()
     with _record(work) as record:
         pages = (checkout / "exercises").glob("*/exercise.ipynb")
         for lesson in [*sorted((checkout / "notebooks").glob("*.ipynb")), *sorted(pages)]:
@@ -49,21 +51,21 @@ def copy_lessons(checkout: Path, work: Path) -> Copied:
     return copied
 
 
-def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: Copied) -> None:
+def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: CopiedLessons) -> None:
     offer = copy.with_suffix(".updated.ipynb")
-    current = fingerprint(lesson)
+    current = state_of(lesson)
     if not copy.exists():
         copied.new.append(name)
     elif record.get(name) == current:
         return
-    elif fingerprint(copy) in (record.get(name), current):
+    elif state_of(copy) in (record.get(name), current):
         copied.updated.append(name)
     else:
-        _write(lesson, offer)
+        write_atomically(offer, lesson.read_bytes())
         copied.offered.append(f"{name.removesuffix('.ipynb')}.updated.ipynb")
         record[name] = current
         return
-    _write(lesson, copy)
+    write_atomically(copy, lesson.read_bytes())
     record[name] = current
 
 
@@ -86,26 +88,16 @@ def trust(notebooks: Iterable[Path]) -> None:
         notary.store.close()
 
 
-def fingerprint(notebook: Path) -> str:
+def state_of(notebook: Path) -> str:
     """Return a digest of what a person writes in a notebook: its cells' types and texts.
 
     A file that is not a notebook (half written, merged by hand) counts by its bytes.
     """
     content = notebook.read_bytes()
     try:
-        cells = json.loads(content)["cells"]
-        text = json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells])
+        return fingerprint(json.loads(content))
     except (ValueError, KeyError, TypeError):
         return hashlib.sha256(content).hexdigest()
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(source: Path, target: Path) -> None:
-    """Copy through a temporary name: an interrupt leaves the old file or the new one, never half of one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
 
 
 @contextlib.contextmanager
@@ -121,6 +113,4 @@ def _record(work: Path) -> Iterator[dict[str, str]]:
         except (FileNotFoundError, ValueError):
             record = {}
         yield record
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2, sort_keys=True))
-        partial.replace(path)
+        write_atomically(path, json.dumps(record, indent=2, sort_keys=True))
