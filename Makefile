@@ -36,7 +36,7 @@ test: ## Run what CI runs
 	$(WITH_ENV) exec "$$py" $(PYTEST) $(ARGS)
 
 prove: ## The long run: repetitions, other Pythons, fresh environments (an hour at most)
-	$(WITH_ENV) exec "$$py" $(PYTEST) -m "prove or not prove" $(ARGS)
+	$(WITH_ENV) exec "$$py" $(PYTEST) -m "prove or not prove" -o faulthandler_timeout=1800 $(ARGS)
 
 # A goal that is missed is printed as such; what could not be measured at all is named at the end.
 bench: ## Measure; prints medians with their spread, and writes BENCHMARKS.md

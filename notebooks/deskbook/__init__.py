@@ -13,7 +13,7 @@ def load_ipython_extension(shell: Any) -> None:
     """Turn on what a lesson needs in the running kernel; called by `%load_ext deskbook`."""
     from deskbook import module_cells
     from deskbook.authoring import hook
-    from deskbook.practice import magics
+    from deskbook.practice.learner import magics
 
     hook.load_ipython_extension(shell)
     module_cells.load_ipython_extension(shell)

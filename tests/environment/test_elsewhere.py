@@ -1,6 +1,7 @@
 """The suite on other Pythons, as an ordinary user, and in an environment made from environment.yml.
 
-Long: each run makes its own environment in its own clone and runs what `make test` runs.
+Long: each run makes its own environment in its own clone and runs what `make test` runs. By hand, without
+`make prove`, give `-o faulthandler_timeout=1800`: a test is else broken off after ten minutes.
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from deskbook.practice.progress import Progress
+from deskbook.practice.learner.progress import Progress
 
 DEADLINE_S = 40.0
 

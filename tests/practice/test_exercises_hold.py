@@ -5,9 +5,9 @@ import shutil
 import pytest
 from deskbook.authoring.lint import lint_notebook
 from deskbook.checkout import exercises_folder
-from deskbook.practice.exercise import names, read
-from deskbook.practice.skeleton import write_skeleton
-from deskbook.practice.verify import problems
+from deskbook.practice.exercise.definition import names, read
+from deskbook.practice.exercise.skeleton import write_skeleton
+from deskbook.practice.gate import problems
 
 CHECKS_THAT_ACCEPT_ALL = '''
 def test_it_doubles(answer):
@@ -62,6 +62,14 @@ DEFECTS = {
     "drift": (
         ("solution.py", "async def double_later(number)", "async def double_later(value)"),
         "the stub says `async def double_later(number):`",
+    ),
+    "drift of another right answer": (
+        ("also_right/add.py", "def double(number)", "def double(number, more=0)"),
+        "the stub says `def double(number):`, which also_right/add.py lacks there",
+    ),
+    "drift of a wrong answer": (
+        ("wrong/not_later.py", "def double(number)", "def double(number, more=0)"),
+        "the stub says `def double(number):`, which wrong/not_later.py lacks there",
     ),
     "a stray file": (("notes.txt", None, "x"), "notes.txt does not belong"),
     "broken checks": (("checks.py", "def test_it_doubles(", "def test_it_doubles(("), "checks.py, line"),

@@ -22,8 +22,8 @@ def companions(
 
     Args:
         settings: Environment variables, besides those of this process: DATABASE_URL, REDIS_URL.
-        modules: What to run; nothing: a matcher and an outbox relay.
-        quiet: Do not show what they log.
+        modules: What to run; without any, a matcher and an outbox relay.
+        quiet: Whether what they log is thrown away.
     """
     processes = []
     try:

@@ -11,10 +11,9 @@ from typing import Any
 import click
 
 from deskbook.checkout import NotACheckoutError, exercises_folder, work_folder
-
-from .errors import PracticeError
-from .exercise import Exercise, load, names
-from .progress import Progress
+from deskbook.practice.errors import PracticeError
+from deskbook.practice.exercise.definition import Exercise, load, names
+from deskbook.practice.learner.progress import Progress
 
 ANSWER = "answer.py"
 
@@ -42,7 +41,7 @@ def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 @_clear_errors
 def list_() -> None:
     """Show the exercises and which of them you have passed."""
-    from .pages import progress_page
+    from deskbook.practice.learner.help_pages import progress_page
 
     click.echo(str(progress_page(Progress())))
 
@@ -70,9 +69,9 @@ def start(name: str) -> None:
 @_clear_errors
 def check(name: str, file: Path | None) -> None:
     """Check your answer: my-work/exercises/NAME/answer.py, or FILE. Exit code 1 if it does not pass."""
-    from .client import client
-    from .feedback import feedback
-    from .verdict import submit
+    from deskbook.practice.checking.client import client
+    from deskbook.practice.learner.submission import submit
+    from deskbook.practice.learner.verdict_page import verdict_page
 
     chosen = load(name)
     path = file or _answer_path(chosen)
@@ -80,7 +79,7 @@ def check(name: str, file: Path | None) -> None:
         raise PracticeError(f"There is no {_shown(path)}. Begin with: deskbook exercise start {name}")
     verdict = submit(chosen, path.read_text(encoding="utf-8"), client, first_line=1)
     again = f"run `deskbook exercise check {name}`"
-    page = feedback(verdict, hint_command=f"deskbook exercise hint {name}", check_again=again)
+    page = verdict_page(verdict, hint_command=f"deskbook exercise hint {name}", check_again=again)
     if verdict.state != "not attempted":
         progress = Progress()
         progress.note_attempt(name, verdict.state, verdict.failing)
@@ -95,7 +94,7 @@ def check(name: str, file: Path | None) -> None:
 @_clear_errors
 def hint(name: str) -> None:
     """Show one hint more, for the check that your last answer failed at."""
-    from .pages import hint_page
+    from deskbook.practice.learner.help_pages import hint_page
 
     click.echo(str(hint_page(load(name), Progress(), f"deskbook exercise hint {name}")))
 
@@ -106,7 +105,7 @@ def hint(name: str) -> None:
 @_clear_errors
 def solution(name: str, anyway: bool) -> None:
     """Show our solution and why it works."""
-    from .pages import solution_page
+    from deskbook.practice.learner.help_pages import solution_page
 
     command = f"deskbook exercise solution {name} --anyway"
     click.echo(str(solution_page(load(name), Progress(), command, anyway=anyway)))
@@ -135,17 +134,17 @@ def reset(name: str) -> None:
 @_clear_errors
 def verify(chosen: tuple[str, ...], repeat: int) -> None:
     """Test the exercises themselves against right and wrong answers; without a name, all of them."""
-    from .verify_all import AT_A_TIME, verify_all
+    from deskbook.practice.gate import AT_A_TIME, verify_all
 
     every = list(dict.fromkeys(chosen)) or names()
     started, times = time.perf_counter(), "" if repeat == 1 else f", {repeat} times each"
     click.echo(f"{_exercises(len(every))}{times}, {AT_A_TIME} at a time. Seconds of each:")
     broken = 0
-    for outcome in verify_all([exercises_folder() / name for name in every], repeat):
-        broken += bool(outcome.problems)
-        said = "does not hold" if outcome.problems else "holds"
-        click.echo(f"{outcome.seconds:7.1f}  {outcome.name}  {said}")
-        for problem, met in outcome.problems.items():
+    for verified in verify_all([exercises_folder() / name for name in every], repeat):
+        broken += bool(verified.problems)
+        said = "does not hold" if verified.problems else "holds"
+        click.echo(f"{verified.seconds:7.1f}  {verified.name}  {said}")
+        for problem, met in verified.problems.items():
             click.echo(f"         {problem}" + ("" if repeat == 1 else f" ({met} of {repeat} times)"))
     seconds = time.perf_counter() - started
     if broken:
@@ -163,7 +162,7 @@ def _exercises(count: int) -> str:
 @_clear_errors
 def new(name: str) -> None:
     """Write the skeleton of an exercise; verify lists what is to be done."""
-    from .skeleton import write_skeleton
+    from deskbook.practice.exercise.skeleton import write_skeleton
 
     folder = write_skeleton(exercises_folder(), name)
     click.echo(f"{_shown(folder)} is there. What is to be done: deskbook exercise verify {name}")

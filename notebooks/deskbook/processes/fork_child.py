@@ -138,7 +138,7 @@ def _report_ends(reports: dict[int, socket.socket]) -> None:
 
 
 def _receive(owner: socket.socket) -> ForkOrder | None:
-    """Read one order; None: the owner is gone."""
+    """Read one order, or return None when the owner is gone."""
     try:
         head, descriptors, _, _ = socket.recv_fds(owner, LENGTH_BYTES, DESCRIPTORS, socket.MSG_WAITALL)
         if len(head) < LENGTH_BYTES:

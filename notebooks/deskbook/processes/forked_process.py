@@ -31,7 +31,7 @@ class ForkedProcess:
     Attributes:
         stdin: Its standard input, to write to.
         stdout: Its standard output, to read from.
-        returncode: How it ended, as `subprocess.Popen` says it; None: it runs, as far as is known.
+        returncode: How it ended, as `subprocess.Popen` says it; None while it runs, as far as is known.
     """
 
     def __init__(self, report: socket.socket, stdin: IO[bytes], stdout: IO[bytes]) -> None:
@@ -69,7 +69,7 @@ class ForkedProcess:
         """Wait until it has ended and its number is free, and return how it ended.
 
         Args:
-            timeout: Seconds; None: as long as it takes.
+            timeout: The longest wait, in seconds; None waits as long as it takes.
 
         Raises:
             subprocess.TimeoutExpired: It still runs.

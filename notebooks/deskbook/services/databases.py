@@ -28,10 +28,10 @@ def fresh_database(template: Template | None = None) -> FreshDatabase:
     safely, also on a server named by DATABASE_URL.
 
     Args:
-        template: what to clone; None for an empty database.
+        template: What to clone; None for an empty database.
 
     Raises:
-        ServicesError: there is no server, or its user may not create databases.
+        ServicesError: There is no server, or its user may not create databases.
     """
     return FreshDatabase(template)
 

@@ -17,12 +17,12 @@ class Inspection:
 
     Attributes:
         service: "postgres" or "redis".
-        origin: what would be taken, as in `Service.origin`; None where there is nothing.
-        version: its version; None where it could not be read.
-        reason: why this one, in half a sentence.
-        problem: what is wrong, a sentence without passwords; None when all is well.
-        remedy: what to do about it; None when all is well.
-        others: further servers of this machine that were passed over, the next one first.
+        origin: What would be taken, as in `Service.origin`; None where there is nothing.
+        version: Its version; None where it could not be read.
+        reason: Why this one is taken, in half a sentence.
+        problem: What is wrong, a sentence without passwords; None when all is well.
+        remedy: What to do about it; None when all is well.
+        others: Further servers of this machine that were passed over, the next one first.
     """
 
     service: str

@@ -37,7 +37,7 @@ class Keeper:
     """A connection in a thread of its own; statements of all threads run one after the other.
 
     Args:
-        url: address of the maintenance database.
+        url: Address of the maintenance database.
     """
 
     def __init__(self, url: str) -> None:
@@ -115,11 +115,11 @@ def keeper(url: str, on_open: Callable[[Keeper], None]) -> Keeper:
     """Return this process's keeper for `url`, opening it on first use and after its server has gone.
 
     Args:
-        url: address of the maintenance database.
-        on_open: called once with a new keeper.
+        url: Address of the maintenance database.
+        on_open: Called once with a new keeper.
 
     Raises:
-        ServicesError: the server cannot be reached.
+        ServicesError: The server cannot be reached.
     """
     keepers = _keepers.get()
     with keepers.lock:

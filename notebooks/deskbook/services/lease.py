@@ -31,8 +31,8 @@ class Lease:
     exec (`subprocess`) holds none.
 
     Args:
-        connection: connected socket.
-        state: the state folder of the supervisor, for its log.
+        connection: Connected socket.
+        state: The state folder of the supervisor, for its log.
     """
 
     def __init__(self, connection: socket.socket, state: StateFolder) -> None:
@@ -44,8 +44,8 @@ class Lease:
         """Ask for servers.
 
         Raises:
-            ConnectionError: the supervisor ended before it answered.
-            ServicesError: a server could not be started; the message has the reason.
+            ConnectionError: The supervisor ended before it answered.
+            ServicesError: A server could not be started; the message has the reason.
         """
         wanted = {name: found.as_dict() for name, found in binaries.items()}
         answer = ask(self._connection, {"op": "lease", "pid": os.getpid(), "binaries": wanted})
@@ -78,7 +78,7 @@ def acquire(state: StateFolder, binaries: Mapping[str, Binaries]) -> tuple[Lease
     """Get a lease on the servers of `state`, starting supervisor and servers where they do not run.
 
     Raises:
-        ServicesError: they cannot be started.
+        ServicesError: They cannot be started.
     """
     deadline = time.monotonic() + _DEADLINE_S
     failures = 0
@@ -132,8 +132,8 @@ def ask(connection: socket.socket, request: Mapping[str, Any]) -> dict[str, Any]
     """Send one request and read its answer.
 
     Raises:
-        ConnectionError: the supervisor ended before it answered.
-        ServicesError: it did not answer in time.
+        ConnectionError: The supervisor ended before it answered.
+        ServicesError: It did not answer in time.
     """
     try:
         connection.sendall(json.dumps(request).encode() + b"\n")

@@ -163,10 +163,9 @@ class PostgresServer(Server):
                 ) from None
         try:
             copied = _copy_out(Path(self.binaries.package), self.folder / "program")
-        except (
-            shutil.Error
-        ) as error:  # one reason for each file that could not be copied: the first is enough
-            raise _initdb_failure(self.folder, error.args[0][0][2]) from None
+        except shutil.Error as error:
+            # It holds a reason for each file that could not be copied: the first is enough.
+            raise self._initdb_failure(error.args[0][0][2]) from None
         self._bin = copied / "pginstall" / "bin"
         self.version = version_of(str(self._bin / "postgres"), user=user)
 
@@ -217,8 +216,7 @@ def _give_to(path: Path, user: pwd.struct_passwd) -> None:
         os.chown(path, user.pw_uid, user.pw_gid)
     except OSError as error:
         raise ServicesError(
-            f"PostgreSQL must not run as root, and {path} cannot be given to the user {user.pw_name} "
-            f"({error}).",
+            f"PostgreSQL must not run as root, and {path} cannot be given to {user.pw_name} ({error}).",
             "Start this as an ordinary user, or set DATABASE_URL to a running server.",
         ) from None
 

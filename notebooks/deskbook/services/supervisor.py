@@ -55,16 +55,15 @@ class LeaseHolder:
 class Supervisor:
     """Serve clients until the last one has gone.
 
-    Single-threaded on purpose: requests are answered one after the other, so a server cannot be started
-    twice.
+    It has one thread on purpose: requests are answered one after the other, so no server is started twice.
 
     Args:
-        state: the locked state folder, removed at the end.
-        lock: descriptor of its lock.
-        listener: socket for clients to connect to; None when `owner` is the only one.
-        owner: connection of the process that started a private supervisor.
-        settings: settings by service name, for servers that differ from the usual.
-        grace_s: seconds to stay after the last lease.
+        state: The locked state folder, removed at the end.
+        lock: Descriptor of its lock.
+        listener: Socket for clients to connect to; None when `owner` is the only one.
+        owner: Connection of the process that started a private supervisor.
+        settings: Settings by service name, for servers that differ from the usual.
+        grace_s: Seconds to stay after the last lease.
     """
 
     def __init__(
@@ -197,12 +196,8 @@ class Supervisor:
         except ServicesError as error:
             return {"error": [error.problem, error.remedy]}
         except OSError as error:
-            return {
-                "error": [
-                    f"The servers could not be started: {error}.",
-                    "Free some disk space and try again.",
-                ]
-            }
+            problem = f"The servers could not be started: {error}."
+            return {"error": [problem, "Free some disk space and try again."]}
         return {"services": self._addresses()}
 
     def _start(self, wanted: Mapping[str, Binaries]) -> None:
@@ -258,8 +253,7 @@ def main(arguments: dict[str, Any]) -> None:
             None; `settings`; `grace_s`.
     """
     if os.fork():
-        # The parent ends, so that we are nobody's child: Jupyter kernels end their children when they shut
-        # down.
+        # The parent ends, so that we are nobody's child: a Jupyter kernel ends its children with itself.
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)

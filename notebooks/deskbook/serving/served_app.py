@@ -73,7 +73,8 @@ class ServedApp:
 
     Attributes:
         url: Where it answers, without a slash at the end.
-        pid: Of the process that `uvicorn` would be: the server, or with several workers their supervisor.
+        pid: Number of the process that `uvicorn` would be: the server, or with several workers their
+            supervisor.
         settings: Environment variables of the server; DATABASE_URL among them when it runs.
     """
 

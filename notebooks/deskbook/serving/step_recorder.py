@@ -34,7 +34,7 @@ class Noted:
     threads: list[Step] = field(default_factory=list)
 
 
-#: Of the request that is being answered; it goes into its worker threads, as every context variable does.
+#: Belongs to the request that is being answered; like every context variable it goes into its worker threads.
 _noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
 
 

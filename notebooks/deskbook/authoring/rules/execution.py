@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 RUN = "Run `deskbook notebook run NOTEBOOK` and commit the result."
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Cell, Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: The sections of a lesson; a heading starts with these words: "## Break it: one call stops the desk".
 SECTIONS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Document
-from deskbook.authoring.lint import Problem, rule
 from deskbook.authoring.reading_time import LEAST_TOLERANCE, TOLERANCE, Reading
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Most cells of a lesson. A page with more has two ideas.
 MOST_CELLS = 100

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from deskbook.authoring.document import Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 _LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 _HTML_LINK = re.compile(r"(?:src|href)\s*=\s*[\"']([^\"']+)[\"']", re.IGNORECASE)

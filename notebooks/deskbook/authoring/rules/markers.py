@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Cell, Document
-from deskbook.authoring.lint import Problem, rule
 from deskbook.authoring.markers import COMMENT_MARKERS, TAGS, ignore_reason
+from deskbook.authoring.rules.registry import Problem, rule
 
 _LOOKS_LIKE_MARKER = re.compile(r"NBVAL|PYTEST_VALIDATE", re.IGNORECASE)
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deskbook.authoring.document import Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 LIST_KEYS = ("needs", "topics", "patterns", "exercises")
 NOTE_KEYS = {"ask", "demo", "expect", "if_it_breaks"}

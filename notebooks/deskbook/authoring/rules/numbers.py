@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from deskbook.authoring.document import Cell, Document
-from deskbook.authoring.lint import Problem, rule
 from deskbook.authoring.normalise import COLOURS
+from deskbook.authoring.rules.registry import Problem, rule
 from deskbook.authoring.rules.style import NOT_PROSE
 
 _NUMBER = r"\d[\d,_]*(?:\.\d+)?"

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Largest stored output of a cell, in bytes; a repository of notebooks stays quick to clone and review.
 LARGEST_OUTPUT_BYTES = 400_000

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Cell, Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Functions of matplotlib that draw bars -> the axis along which a bar has its length.
 _BARS = {"bar": "y", "barh": "x", "hist": "y", "stem": "y"}

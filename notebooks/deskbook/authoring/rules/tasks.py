@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Cell, Document
-from deskbook.authoring.lint import Problem, rule
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Text on stderr that means that something failed outside of the cell's own code.
 FAILURE_TEXTS = (

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from deskbook.authoring.document import Cell, Document
-from deskbook.authoring.lint import Problem, rule
 from deskbook.authoring.reading_time import is_picture
 from deskbook.authoring.rules.grammar import section_of
+from deskbook.authoring.rules.registry import Problem, rule
 from deskbook.authoring.rules.style import NOT_PROSE
 
 #: The three sizes of a service that the table of a lesson compares, in the words of its columns or rows.

@@ -1,4 +1,4 @@
-"""The end of a run against real servers: let everything go, so that no lock outlives it."""
+"""The end of a run against real servers: everything is let go, so that no lock outlives the run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ async def finish(table: Table, roots: Iterable[asyncio.Task[Any]], before: set[a
     """
     loop = asyncio.get_running_loop()
     handler = loop.get_exception_handler()
-    # asyncpg tells the handler of every transaction that a cancelled request left open: that is this
-    # function's doing.
+    # asyncpg tells the handler of every transaction that a cancelled request left open, and it is this
+    # function that cancels them.
     loop.set_exception_handler(lambda loop, context: None)
     try:
         for operation in list(table.waiting.values()):

@@ -15,8 +15,8 @@ from typing import Any
 
 from deskbook.races._gates.base import Gate
 
-#: Statements that nobody else can notice; they pass without a choice. A snapshot is taken later, by the first
-#: query.
+#: Statements that nobody else can notice; they pass without a choice. The snapshot of a transaction is taken
+#: by its first query, not by BEGIN.
 _UNNOTICED = re.compile(r"\s*(BEGIN|START TRANSACTION|SET|SHOW|SAVEPOINT|RELEASE SAVEPOINT)\b", re.IGNORECASE)
 
 #: The query that a pool sends when a connection comes back; it is noticed only where advisory locks are used.
@@ -24,8 +24,8 @@ _RESET = re.compile(r"\s*SELECT pg_advisory_unlock_all\(\)", re.IGNORECASE)
 
 _GIVEN_BACK = "connection goes back to the pool"
 
-#: True while asyncpg asks for types that it does not know yet, once a connection: several statements of its
-#: own, none of the service.
+#: True while asyncpg asks the server for types that it does not know yet. It does so once a connection, by
+#: several statements of its own, which are no steps of the service.
 _LOOKS_TYPES_UP: contextvars.ContextVar[bool] = contextvars.ContextVar("deskbook_type_lookup", default=False)
 _TYPE_LOOKUPS = ("_introspect_types", "_introspect_type")
 

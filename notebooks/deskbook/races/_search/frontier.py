@@ -23,8 +23,8 @@ from deskbook.races._search.chooser import Run
 #: One place where a run could have gone another way: (step number, options, actor before, cost before).
 Branch = tuple[int, Sequence[Step], Step | None, int]
 
-#: A request that takes this many steps in a row through places it has just been to is spinning; others go
-#: first.
+#: A request that takes this many steps in a row through places it has just been to is spinning, and others
+#: go first.
 SPIN_LIMIT = 10
 
 

@@ -41,8 +41,8 @@ class Counterexample:
         steps: The schedule, one step an item.
         schedule: The schedule as text, such as "A2 B3 A".
         failure: Why the run is wrong.
-        preemptions: Switches away from a request that could have gone on, plus cancellations and early clock
-            ticks.
+        preemptions: Switches away from a request that could have gone on, plus cancellations and early
+            ticks of the clock.
         responses: What the requests were answered.
         recorded: The run with its lines and states.
     """

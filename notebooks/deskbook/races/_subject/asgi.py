@@ -22,7 +22,7 @@ from deskbook.races import _frames as frames
 from deskbook.races._frames import user_frames_on_stack
 from deskbook.races._subject.http_request import BASE_URL, Request
 
-#: Different answers of one request that are kept to be copied.
+#: How many different answers of one request are kept to be copied.
 _MAX_MODELS = 256
 
 Message = MutableMapping[str, Any]
@@ -91,8 +91,7 @@ class Delivery:
         if self._complete is None:
             self._complete = asyncio.get_running_loop().create_future()
         if not self._complete.done():
-            # One future for all that wait; shielded, so that cancelling one listener does not cancel the
-            # rest.
+            # All listeners wait for one future. Without the shield, cancelling one would cancel the others.
             await asyncio.shield(self._complete)
         return {"type": "http.disconnect"}
 
@@ -135,7 +134,7 @@ class Delivery:
 
 
 async def framework_pause() -> None:
-    """Suspend once, in framework code: a choice only where user code ran before and runs after."""
+    """Suspend once in framework code, which is a choice only between two pieces of user code."""
     await asyncio.sleep(0)
 
 

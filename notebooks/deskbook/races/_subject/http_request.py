@@ -22,7 +22,7 @@ class Request:
     Attributes:
         method: GET, POST, ...
         path: The path, with or without a query string.
-        options: `json`, `params`, `headers`, `content`, `data`, `cookies`, `files` as `httpx.Request` has
+        options: `json`, `params`, `headers`, `content`, `data`, `cookies`, `files`, as `httpx.Request` takes
             them.
     """
 
@@ -33,8 +33,7 @@ class Request:
     @functools.cached_property
     def encoded(self) -> httpx.Request:
         """The request as httpx would send it, with its body read."""
-        # Not httpx.Client().build_request: a client loads certificates, which takes longer than a whole
-        # search.
+        # A client (`httpx.Client().build_request`) would load certificates, which takes longer than a search.
         built = httpx.Request(self.method, BASE_URL + self.path, **self.options)
         built.headers.setdefault("accept", "*/*")
         built.read()

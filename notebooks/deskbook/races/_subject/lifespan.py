@@ -25,7 +25,7 @@ class Lifespan:
 
     @staticmethod
     def is_needed(app: Any) -> bool:
-        """Tell whether there is something to start. What is not known is started."""
+        """Tell whether there is something to start; an application of a kind that is not known is started."""
         router = getattr(app, "router", None)
         context = getattr(router, "lifespan_context", None)
         if context is None or type(context).__name__ != "_DefaultLifespan":

@@ -30,8 +30,7 @@ class Worker:
         self.go.acquire()
         self.back.acquire()
         self.call: Call | None = None
-        # Not threading.Thread: that waits for its start on a lock, and locks are controlled ones at this
-        # moment.
+        # A threading.Thread would wait for its start on a lock, and while exploring locks are controlled.
         _thread.start_new_thread(self._serve, ())
 
     @classmethod

@@ -22,7 +22,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 """
 
 
-class Database:
+class CheckDatabase:
     """A PostgreSQL database of one's own for a `with` block; it is dropped at the end."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Database:
         self._url = ""
         self._is_used = False
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> CheckDatabase:
         self._url = self._fresh.__enter__()
         return self
 

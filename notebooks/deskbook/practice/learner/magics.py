@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .exercise import Exercise
-    from .page import Page
+    from deskbook.practice.exercise.definition import Exercise
+    from deskbook.practice.learner.page import FeedbackPage
 
 #: How long after the first sign of an exercise the worker starts, in seconds: a run without a reader is
 #: over by then.
@@ -41,12 +41,12 @@ class Magics:
 
     def exercise(self, line: str, cell: str) -> None:
         """Check this cell as the answer to an exercise."""
-        from .client import client
-        from .errors import PracticeError
-        from .exercise import load
-        from .feedback import feedback
-        from .progress import Progress
-        from .verdict import submit
+        from deskbook.practice.checking.client import client
+        from deskbook.practice.errors import PracticeError
+        from deskbook.practice.exercise.definition import load
+        from deskbook.practice.learner.progress import Progress
+        from deskbook.practice.learner.submission import submit
+        from deskbook.practice.learner.verdict_page import verdict_page
 
         try:
             exercise = load(line.strip())
@@ -55,7 +55,7 @@ class Magics:
         except PracticeError as error:
             self._show(_sentence(str(error)))
             return
-        page = feedback(verdict)
+        page = verdict_page(verdict)
         if verdict.state == "not attempted":
             self._start_soon()
         else:
@@ -68,15 +68,15 @@ class Magics:
 
     def hint(self, line: str) -> None:
         """Show the next hint: `%hint`, or `%hint NAME`."""
-        from .pages import hint_page
-        from .progress import Progress
+        from deskbook.practice.learner.help_pages import hint_page
+        from deskbook.practice.learner.progress import Progress
 
         self._page(line.strip(), lambda exercise: hint_page(exercise, Progress(), "%hint"))
 
     def solution(self, line: str) -> None:
         """Show the solution: `%solution`, or `%solution NAME`; `--anyway` before a pass."""
-        from .pages import solution_page
-        from .progress import Progress
+        from deskbook.practice.learner.help_pages import solution_page
+        from deskbook.practice.learner.progress import Progress
 
         words = line.split()
         anyway = "--anyway" in words
@@ -87,33 +87,33 @@ class Magics:
 
     def reset(self, line: str) -> None:
         """Put a fresh stub into a new cell: `%reset NAME`; with other words IPython's own `%reset`."""
-        from .exercise import names
-        from .page import Page
-        from .progress import Progress
+        from deskbook.practice.exercise.definition import names
+        from deskbook.practice.learner.page import FeedbackPage
+        from deskbook.practice.learner.progress import Progress
 
         name = line.strip() or self._last
         if name not in names():
             self._clear_names(line)
             return
 
-        def fresh(exercise: Exercise) -> Page:
+        def fresh(exercise: Exercise) -> FeedbackPage:
             with Progress().change(exercise.name) as entry:
                 entry.hints, entry.failing = 0, ""
             self._shell.set_next_input(f"%%exercise {exercise.name}\n{exercise.stub}".rstrip("\n"))
-            return Page(f"{exercise.name}: the stub stands in a new cell below")
+            return FeedbackPage(f"{exercise.name}: the stub stands in a new cell below")
 
         self._page(name, fresh)
 
     def progress(self, line: str) -> None:
         """Show which exercises are passed."""
-        from .pages import progress_page
-        from .progress import Progress
+        from deskbook.practice.learner.help_pages import progress_page
+        from deskbook.practice.learner.progress import Progress
 
         self._show(progress_page(Progress()))
 
     def _page(self, name: str, make: Any) -> None:
-        from .errors import PracticeError
-        from .exercise import load
+        from deskbook.practice.errors import PracticeError
+        from deskbook.practice.exercise.definition import load
 
         try:
             if not (name or self._last):
@@ -127,7 +127,7 @@ class Magics:
             page = _sentence(str(error))
         self._show(page)
 
-    def _show(self, page: Page) -> None:
+    def _show(self, page: FeedbackPage) -> None:
         from IPython.display import publish_display_data
 
         publish_display_data(page._repr_mimebundle_())  # type: ignore[no-untyped-call]
@@ -152,16 +152,16 @@ class Magics:
 
 
 def _start_worker() -> None:
-    from .client import client
+    from deskbook.practice.checking.client import client
 
     with contextlib.suppress(OSError):  # the first check tries again, and says what is wrong
         client.start()
 
 
-def _sentence(text: str) -> Page:
-    from .page import Page
+def _sentence(text: str) -> FeedbackPage:
+    from deskbook.practice.learner.page import FeedbackPage
 
-    return Page(text, "bad")
+    return FeedbackPage(text, "bad")
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CHECKS = '''
-async def test_value(answer, evidence):
+async def test_value(answer, evidence, http):
     """Compares."""
     evidence.given(1)
     assert answer.value == 2
@@ -27,9 +27,8 @@ def import_what_checks_use() -> None:
     import fastapi  # noqa: F401
     import httpx  # noqa: F401
 
+    from deskbook.practice.checking import child  # noqa: F401
     from deskbook.races import can_overlap, explore_sync  # noqa: F401
-
-    from . import child  # noqa: F401
 
 
 def rehearsals() -> list[Callable[[], None]]:
@@ -82,15 +81,17 @@ def _explore() -> None:
 def _run_pytest() -> None:
     import pytest
 
-    from .answers import Namespace
-    from .child import PYTEST_OPTIONS
-    from .collector import Collector
+    from deskbook.practice import for_checks
+    from deskbook.practice.checking.child import PYTEST_OPTIONS
+    from deskbook.practice.checking.collector import Collector
+    from deskbook.practice.exercise.answers import Namespace
 
     with tempfile.TemporaryDirectory(prefix=f"deskbook-practice-{os.getpid()}-") as folder:
         checks = Path(folder, "warm_up_checks.py")
         checks.write_text(_CHECKS, encoding="utf-8")
         collector = Collector(Namespace({"value": 1}), lambda news: None)
-        pytest.main([*PYTEST_OPTIONS, f"--rootdir={folder}", str(checks)], plugins=[collector])
+        options = [*PYTEST_OPTIONS, f"--rootdir={folder}", str(checks)]
+        pytest.main(options, plugins=[collector, for_checks])
 
 
 def import_needs(needs: list[str]) -> bool:
@@ -110,8 +111,7 @@ def import_needs(needs: list[str]) -> bool:
     import sqlalchemy.orm  # noqa: F401
 
     import deskbook.services.supervisor  # noqa: F401
+    from deskbook.practice.checking import database  # noqa: F401
     from deskbook.races import SQLAlchemyGate  # noqa: F401
-
-    from . import database  # noqa: F401
 
     return True

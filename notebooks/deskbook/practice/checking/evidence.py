@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from deskbook.practice.checking.protocol import Picture
+
 #: Longest text of one piece of evidence, in characters.
 LONGEST_TEXT = 600
 
@@ -22,7 +24,7 @@ class Evidence:
 
     def __init__(self) -> None:
         self.facts: dict[str, str] = {}
-        self.pictures: list[dict[str, str]] = []
+        self.pictures: list[Picture] = []
 
     def given(self, value: Any) -> None:
         """Say what the answer was given."""

@@ -23,8 +23,8 @@ LOCK = ".progress.lock"
 
 
 @dataclasses.dataclass
-class Entry:
-    """What is known about one exercise.
+class ExerciseRecord:
+    """What the learner has done at one exercise.
 
     Attributes:
         state: State of the last attempt.
@@ -47,7 +47,7 @@ class Progress:
     """The learner's record.
 
     Args:
-        folder: Where the file lies; by default `my-work/`.
+        folder: Folder of the file; by default `my-work/`.
 
     Attributes:
         warning: What the learner should know about the file, or "".
@@ -57,11 +57,11 @@ class Progress:
         self._folder = folder or work_folder()
         self.warning = ""
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> ExerciseRecord:
         """Return what is known about an exercise."""
-        return self.entries().get(name, Entry())
+        return self.entries().get(name, ExerciseRecord())
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, ExerciseRecord]:
         """Return what is known about all exercises that were touched."""
         try:
             content = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
@@ -76,20 +76,20 @@ class Progress:
             return {}
 
     @contextlib.contextmanager
-    def change(self, name: str) -> Iterator[Entry]:
+    def change(self, name: str) -> Iterator[ExerciseRecord]:
         """Change one entry and write the file; a folder that cannot be written is a warning."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / LOCK).open("w")
         except OSError as error:
             self.warning = f"Your progress cannot be written to {self._folder.name}/: {error.strerror}."
-            yield Entry()
+            yield ExerciseRecord()
             return
         with lock:
             # Without it a notebook and a terminal could each write back what the other has not seen.
             fcntl.flock(lock, fcntl.LOCK_EX)
             entries = self.entries()
-            entry = entries.setdefault(name, Entry())
+            entry = entries.setdefault(name, ExerciseRecord())
             yield entry
             try:
                 self._write(entries)
@@ -105,7 +105,7 @@ class Progress:
             entry.state, entry.failing = state, failing
             entry.passed = entry.passed or state == "passed"
 
-    def _write(self, entries: dict[str, Entry]) -> None:
+    def _write(self, entries: dict[str, ExerciseRecord]) -> None:
         path = self._folder / FILE
         if self.warning and path.exists():
             path.replace(self._folder / f"{FILE}.damaged")
@@ -123,11 +123,11 @@ class Progress:
             raise
 
 
-def _entry(facts: dict[str, Any]) -> Entry:
+def _entry(facts: dict[str, Any]) -> ExerciseRecord:
     """Read one entry; unknown keys of a newer version are left out, wrong types are refused."""
-    known = {field.name: type(field.default) for field in dataclasses.fields(Entry)}
+    known = {field.name: type(field.default) for field in dataclasses.fields(ExerciseRecord)}
     kept = {key: value for key, value in facts.items() if key in known}
     for key, value in kept.items():
         if type(value) is not known[key]:
             raise ValueError(f"{key} is {value!r}")
-    return Entry(**kept)
+    return ExerciseRecord(**kept)

@@ -26,7 +26,9 @@ FIRST_LINE = 2
 #: Fewest words that count as a reason.
 FEWEST_WORDS = 4
 
-_STEPS = re.compile(r"\s*(?:[A-Za-z][\w.+()]*\s*)+")
+#: Each character can be matched in one way only: with an optional space between steps, a wrong schedule of 25
+#: letters would keep the expression busy for seconds.
+_STEPS = re.compile(r"\s*[A-Za-z][\w.+()]*(?:\s+[A-Za-z][\w.+()]*)*\s*")
 _EXPECTED = {
     "line": "a line number, such as 7",
     "schedule": 'steps in quotes, such as "A2 B3 A"',
@@ -38,7 +40,7 @@ class AnswerError(Exception):
     """The answer cannot be read.
 
     Attributes:
-        line: Where, counted from the line `%%exercise`; None for the whole answer.
+        line: Number of the line, as the learner's editor counts; None for the whole answer.
     """
 
     def __init__(self, message: str, line: int | None = None) -> None:
@@ -83,24 +85,19 @@ def read_fields(source: str, kinds: Mapping[str, Any], first_line: int = 1) -> d
     Args:
         source: Lines such as `line = 7`; a name that is not asked for is refused.
         kinds: Field name -> kind, or a list of choices.
-        first_line: What the first line of the source is called.
+        first_line: Number of the source's first line, as the learner's editor counts.
 
     Raises:
         AnswerError: A field is missing, cannot be read or has a value of another kind.
     """
-    try:
-        body = ast.parse(source).body
-    except SyntaxError as error:
-        line = (error.lineno or 1) + first_line - 1
-        raise AnswerError("This line cannot be read. Write fields such as `line = 7`.", line) from None
     values: dict[str, Any] = {}
-    for node in body:
-        name, value = _assignment(node, first_line)
+    for number, node in _statements(source, first_line):
+        name, value = _assignment(node, number)
         if name not in kinds:
-            raise AnswerError(f"There is no field `{name}`. The fields are: {', '.join(kinds)}.", node.lineno)
+            raise AnswerError(f"There is no field `{name}`. The fields are: {', '.join(kinds)}.", number)
         problem = _problem(kinds[name], value)
         if problem:
-            raise AnswerError(f"`{name}` should be {problem}.", node.lineno + first_line - 1)
+            raise AnswerError(f"`{name}` should be {problem}.", number)
         values[name] = value
     for name, kind in kinds.items():
         if name not in values:
@@ -108,13 +105,23 @@ def read_fields(source: str, kinds: Mapping[str, Any], first_line: int = 1) -> d
     return values
 
 
-def _assignment(node: ast.stmt, first_line: int) -> tuple[str, Any]:
+def _statements(source: str, first_line: int) -> list[tuple[int, ast.stmt]]:
+    """Return the statements of an answer, each with the number of its line."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        number = (error.lineno or 1) + first_line - 1
+        raise AnswerError("This line cannot be read. Write fields such as `line = 7`.", number) from None
+    return [(node.lineno + first_line - 1, node) for node in body]
+
+
+def _assignment(node: ast.stmt, number: int) -> tuple[str, Any]:
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
         try:
             return node.targets[0].id, ast.literal_eval(node.value)
         except ValueError:
             pass
-    raise AnswerError("Write a field and its value, such as `line = 7`.", node.lineno + first_line - 1)
+    raise AnswerError("Write a field and its value, such as `line = 7`.", number)
 
 
 def _problem(kind: Any, value: Any) -> str:

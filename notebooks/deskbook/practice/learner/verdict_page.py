@@ -1,26 +1,26 @@
-"""What the learner reads about an answer. The same answer gives the same words in every run."""
+"""The page about an answer. The same answer gives the same words in every run."""
 
 from __future__ import annotations
 
-from .page import Page
-from .verdict import Verdict
+from deskbook.practice.learner.page import FeedbackPage
+from deskbook.practice.learner.verdict import Verdict
 
 #: Longest part of what an answer printed that is shown, in characters.
 LONGEST_OUTPUT = 1_500
 
 
-def feedback(
+def verdict_page(
     verdict: Verdict, *, hint_command: str = "%hint", check_again: str = "run the cell again"
-) -> Page:
+) -> FeedbackPage:
     """Say what became of an answer.
 
     Args:
-        verdict: The decision.
+        verdict: What was decided about it.
         hint_command: How the reader asks for the next hint.
         check_again: How the reader submits again.
     """
     title = f"{verdict.exercise.name}: {_IN_WORDS[verdict.state]}"
-    page = Page(title, _TONES[verdict.state])
+    page = FeedbackPage(title, _TONES[verdict.state])
     if verdict.state == "not attempted":
         return _not_attempted(page, verdict, hint_command, check_again)
     if verdict.state == "passed":
@@ -47,7 +47,7 @@ _IN_WORDS = {
 _TONES = {"not attempted": "plain", "wrong": "bad", "error": "bad", "too slow": "bad", "passed": "good"}
 
 
-def _not_attempted(page: Page, verdict: Verdict, hint_command: str, check_again: str) -> Page:
+def _not_attempted(page: FeedbackPage, verdict: Verdict, hint_command: str, check_again: str) -> FeedbackPage:
     exercise = verdict.exercise
     count = f"{len(exercise.checks)} checks" if len(exercise.checks) > 1 else "1 check"
     page.say(f"The answer is still the one you were given. Change it, then {check_again}.")
@@ -55,7 +55,7 @@ def _not_attempted(page: Page, verdict: Verdict, hint_command: str, check_again:
     return page.say(f"{count}, about {exercise.minutes} minutes. Stuck? `{hint_command}` shows a hint.")
 
 
-def _passed(page: Page, verdict: Verdict) -> Page:
+def _passed(page: FeedbackPage, verdict: Verdict) -> FeedbackPage:
     exercise = verdict.exercise
     page.items([("passed", check.sentence) for check in exercise.checks], "Checked")
     _output(page, verdict)
@@ -63,7 +63,7 @@ def _passed(page: Page, verdict: Verdict) -> Page:
     return page.say(exercise.next, "Next")
 
 
-def _wrong(page: Page, verdict: Verdict) -> None:
+def _wrong(page: FeedbackPage, verdict: Verdict) -> None:
     page.say(verdict.exercise.sentence(verdict.failing), "This does not hold")
     page.say(verdict.message)
     _facts(page, verdict)
@@ -72,7 +72,7 @@ def _wrong(page: Page, verdict: Verdict) -> None:
         page.picture(picture["html"], picture["text"], "The interleaving, from top to bottom")
 
 
-def _error(page: Page, verdict: Verdict) -> None:
+def _error(page: FeedbackPage, verdict: Verdict) -> None:
     page.say(verdict.message)
     _source_lines(page, verdict)
     if verdict.failing:
@@ -80,7 +80,7 @@ def _error(page: Page, verdict: Verdict) -> None:
     _facts(page, verdict)
 
 
-def _too_slow(page: Page, verdict: Verdict) -> None:
+def _too_slow(page: FeedbackPage, verdict: Verdict) -> None:
     page.say(f"Stopped: an answer gets {verdict.exercise.limit_s:g} s.")
     if verdict.failing:
         page.say(verdict.exercise.sentence(verdict.failing), "It was busy with this")
@@ -91,24 +91,24 @@ def _too_slow(page: Page, verdict: Verdict) -> None:
     _facts(page, verdict)
 
 
-def _facts(page: Page, verdict: Verdict) -> None:
+def _facts(page: FeedbackPage, verdict: Verdict) -> None:
     for key, label in (("given", "Given"), ("expected", "Expected"), ("got", "Came back")):
         page.say(verdict.facts.get(key, ""), label)
 
 
-def _source_lines(page: Page, verdict: Verdict, label: str = "In your answer") -> None:
+def _source_lines(page: FeedbackPage, verdict: Verdict, label: str = "In your answer") -> None:
     lines = dict.fromkeys(f"line {number}: {text}".rstrip(": ") for number, text in verdict.lines)
     page.code("\n".join(lines), label)
 
 
-def _output(page: Page, verdict: Verdict) -> None:
+def _output(page: FeedbackPage, verdict: Verdict) -> None:
     text = verdict.output[:LONGEST_OUTPUT]
     if verdict.output_bytes > len(text.encode()):
         text += f"\n... {verdict.output_bytes:,} bytes in all; the rest is not shown"
     page.code(text.strip("\n"), "Your answer printed")
 
 
-def _checklist(page: Page, verdict: Verdict) -> None:
+def _checklist(page: FeedbackPage, verdict: Verdict) -> None:
     """List what holds already, and what was not looked at because of this failure."""
     entries = []
     for check in verdict.exercise.checks:
@@ -118,7 +118,7 @@ def _checklist(page: Page, verdict: Verdict) -> None:
     page.items(entries, "The other checks")
 
 
-def _hint(page: Page, verdict: Verdict, hint_command: str) -> None:
+def _hint(page: FeedbackPage, verdict: Verdict, hint_command: str) -> None:
     levels = verdict.exercise.hints.get(verdict.failing, ())
     if levels:
         page.say(levels[0], "Hint")

@@ -4,6 +4,8 @@ exercise.ipynb   the task; the cell that starts with `%%exercise NAME` holds the
 checks.py        tests; the docstring of each is the sentence the learner reads
 solution.py      its docstring says why; the rest is the answer
 hints.toml       minutes, what the stub fails, what comes next, three hints for each check
+also_right/      other answers that must pass
+wrong/           answers that must be rejected, each by the check in its first line
 """
 
 from __future__ import annotations
@@ -18,15 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from deskbook.checkout import exercises_folder
-
-from .errors import PracticeError
+from deskbook.practice.errors import PracticeError
 
 #: Time that an answer gets, in seconds; `limit_s` in hints.toml asks for more.
 DEFAULT_LIMIT_S = 2.5
-
-#: Lines between these two belong to the learner; the rest of the stub stays as it is.
-REGION_STARTS = "# --- your code ---"
-REGION_ENDS = "# --- end ---"
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Exercise:
 
     Attributes:
         name: Name of its folder.
-        folder: Where it lies.
+        folder: The folder itself.
         title: First heading of its page.
         stub: Text of the answer cell, without its first line.
         checks: What is checked, in order.
@@ -101,7 +98,7 @@ def load(name: str, folder: Path | None = None) -> Exercise:
 
     Args:
         name: Name of its folder.
-        folder: Where the exercises lie; by default `exercises/` of the checkout.
+        folder: Folder of all exercises; by default `exercises/` of the checkout.
 
     Raises:
         PracticeError: There is no such exercise, or its folder is not complete.

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from .evidence import Evidence, shown
-from .own_lines import describe, forgotten_await, origin, own_lines
+from deskbook.practice.checking.evidence import Evidence, shown
+from deskbook.practice.checking.own_lines import describe, forgotten_await, origin, own_lines
+from deskbook.practice.checking.protocol import Failed, News, Problem
+from deskbook.practice.for_checks import Desk
 
 if TYPE_CHECKING:
-    from .database import Database
+    from deskbook.practice.checking.database import CheckDatabase
 
 #: Sends one piece of news to the worker.
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[News], None]
 
 _evidence = pytest.StashKey[Evidence]()
 
@@ -50,27 +53,27 @@ class Collector:
         return collected
 
     @pytest.fixture(scope="session")
-    def _database(self) -> Iterator[Database]:
-        from .database import Database
+    def _database(self) -> Iterator[CheckDatabase]:
+        from deskbook.practice.checking.database import CheckDatabase
 
-        with Database() as database:
+        with CheckDatabase() as database:
             yield database
 
     @pytest.fixture
-    def database_url(self, _database: Database) -> str:
+    def database_url(self, _database: CheckDatabase) -> str:
         """Address of an empty PostgreSQL database; nobody but this check knows it."""
         return _database.emptied()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Say which test begins, for the case that it never ends."""
-        self._tell({"running": _function_of(nodeid)})
+        self._tell({"kind": "running", "what": _function_of(nodeid)})
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Run coroutine functions in a loop of their own, and survive an answer that ends the program."""
         test = pyfuncitem.obj
         if inspect.iscoroutinefunction(test):
-            pyfuncitem.obj = lambda **arguments: asyncio.run(test(**arguments))
+            pyfuncitem.obj = lambda **arguments: asyncio.run(_with_desk(test, arguments))
         try:
             return (yield)
         except (SystemExit, KeyboardInterrupt, OutcomeException, pytest.exit.Exception) as error:
@@ -86,9 +89,9 @@ class Collector:
         """
         name = _function_of(item.nodeid)
         if call.excinfo is not None:
-            self._tell({"test": name, **_failure(call.excinfo.value, item.stash.get(_evidence, None))})
+            self._tell(_failure(name, call.excinfo.value, item.stash.get(_evidence, None)))
         elif call.when == "call":
-            self._tell({"test": name, "outcome": "passed"})
+            self._tell({"kind": "passed", "test": name})
         outcome: Literal["passed", "failed"] = "passed" if call.excinfo is None else "failed"
         when = cast(Literal["setup", "call", "teardown"], call.when)  # a test is never collected here
         return pytest.TestReport(item.nodeid, item.location, {}, outcome, None, when)
@@ -100,28 +103,46 @@ class Collector:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Tell that `checks.py` itself is broken, which is no fault of the answer."""
         if report.failed:
-            self._tell({"broken": shown(str(report.longrepr)).strip().splitlines()[-1]})
+            reason = shown(str(report.longrepr)).strip().splitlines()[-1]
+            self._tell({"kind": "broken", "reason": reason})
+
+
+async def _with_desk(test: Callable[..., Awaitable[None]], arguments: dict[str, Any]) -> None:
+    """Run a test; its desk, if it has one, is open meanwhile, in the event loop of the test."""
+    async with contextlib.AsyncExitStack() as stack:
+        for value in arguments.values():
+            if isinstance(value, Desk):
+                await stack.enter_async_context(value)
+        await test(**arguments)
 
 
 def _function_of(nodeid: str) -> str:
     return nodeid.rpartition("::")[2].partition("[")[0]
 
 
-def _failure(error: BaseException, evidence: Evidence | None) -> dict[str, Any]:
-    """Return a failed test as plain data.
+def _failure(test: str, error: BaseException, evidence: Evidence | None) -> Failed:
+    """Say what a failed test means.
 
     An exception that went through the answer is the learner's; an assertion, or anything else that the check
     met, means that the answer is wrong.
     """
     evidence = evidence or Evidence()
-    told: dict[str, Any] = {**evidence.facts, "pictures": evidence.pictures}
+    state: Literal["wrong", "error"] = "wrong"
     cause = origin(error)
     if own_lines(cause) and not (isinstance(error, AssertionError) and not own_lines(error)):
-        return {"outcome": "error", **describe(cause), **told}
-    if isinstance(error, AssertionError):
-        return {"outcome": "wrong", "message": _assertion(error), **told}
-    message = forgotten_await(error) or describe(cause)["message"]
-    return {"outcome": "wrong", "message": message, **told}
+        state, problem = "error", describe(cause)
+    elif isinstance(error, AssertionError):
+        problem = Problem(message=_assertion(error), lines=[])
+    else:
+        problem = Problem(message=forgotten_await(error) or describe(cause)["message"], lines=[])
+    return {
+        "kind": "failed",
+        "test": test,
+        "state": state,
+        "problem": problem,
+        "facts": evidence.facts,
+        "pictures": evidence.pictures,
+    }
 
 
 def _assertion(error: AssertionError) -> str:

@@ -1,10 +1,9 @@
-"""The learner's side of the worker: start it in the background, hand it answers, replace it when gone."""
+"""The learner's side of the worker: start it in the background, hand it jobs, replace it when it has gone."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import select
 import socket
@@ -12,13 +11,10 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
+from deskbook.practice.checking.protocol import Job, LineReader, Outcome, line_of
+from deskbook.practice.errors import PracticeError
 from deskbook.processes.socket_child import SocketChild
-
-from .answers import FIRST_LINE
-from .errors import PracticeError
-from .exercise import Exercise
 
 #: How long the worker may take to import everything, in seconds; an old laptop on battery needs ten.
 WARM_UP_LIMIT_S = 60.0
@@ -36,8 +32,10 @@ class Worker:
 
     def __init__(self) -> None:
         stderr = None if os.environ.get("DESKBOOK_DEBUG") else subprocess.DEVNULL
-        self._child = SocketChild("deskbook.practice.worker", folder=Path(__file__).parent, stderr=stderr)
-        self._unread = b""
+        self._child = SocketChild(
+            "deskbook.practice.checking.worker", folder=Path(__file__).parent, stderr=stderr
+        )
+        self._reader = LineReader()
 
     @property
     def pid(self) -> int:
@@ -48,32 +46,30 @@ class Worker:
         """Say whether the process runs and is ours: a forked copy of a kernel starts one of its own."""
         return self._child.is_alive()
 
-    def check(self, job: dict[str, Any]) -> dict[str, Any]:
+    def check(self, job: Job) -> Outcome:
         """Hand over one answer and wait for what became of it.
 
         Raises:
             WorkerGoneError: The worker died.
         """
         try:
-            self._child.socket.sendall(json.dumps(job).encode() + b"\n")
+            self._child.socket.sendall(line_of(job))
             return self._receive(WARM_UP_LIMIT_S + job["limit_s"] + REPORT_LIMIT_S)
         except OSError as error:
             raise WorkerGoneError(str(error)) from None
 
-    def _receive(self, limit_s: float) -> dict[str, Any]:
+    def _receive(self, limit_s: float) -> Outcome:
         deadline = time.monotonic() + limit_s
-        while b"\n" not in self._unread:
+        while True:
             # select wakes for a signal, so the stop button works while an answer is checked.
-            readable, _, _ = select.select(
-                [self._child.socket], [], [], max(0.0, deadline - time.monotonic())
-            )
+            left_s = max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([self._child.socket], [], [], left_s)
             data = self._child.socket.recv(1 << 16) if readable else b""
             if not data:
                 raise WorkerGoneError("The worker did not answer.")
-            self._unread += data
-        line, _, self._unread = self._unread.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            for outcome in self._reader.feed(data):  # it answers one job at a time
+                answer: Outcome = outcome
+                return answer
 
     def hang_up(self) -> None:
         """Tell the worker that nobody waits any more: it ends its check and itself. From any thread."""
@@ -108,30 +104,12 @@ class Client:
             self._worker = Worker()
         return self._worker
 
-    def check(self, exercise: Exercise, source: str, first_line: int = FIRST_LINE) -> dict[str, Any]:
+    def check(self, job: Job) -> Outcome:
         """Run an answer against the checks of its exercise.
 
-        Args:
-            exercise: The exercise.
-            source: The answer, without the line `%%exercise`.
-            first_line: Number of its first line, for messages.
-
-        Returns:
-            What happened, as the worker tells it; `verdict.judge` reads it.
-
         Raises:
-            PracticeError: The worker could not be started, or died twice; or the exercise needs servers, and
-                they cannot be had.
+            PracticeError: The worker could not be started, or died twice.
         """
-        _hold_services(exercise)
-        job = {
-            "folder": str(exercise.folder),
-            "source": source,
-            "limit_s": exercise.limit_s,
-            "first_line": first_line,
-            "fields": dict(exercise.fields),
-            "needs": list(exercise.needs),
-        }
         with self._lock:
             for _ in range(2):
                 worker = self._running()
@@ -162,21 +140,6 @@ class Client:
         """End the worker."""
         with self._lock:
             self._discard()
-
-
-def _hold_services(exercise: Exercise) -> None:
-    """Keep the servers that the checks need up in this process, which lives longer than they.
-
-    Without it the first check would start them as its own children: at its end they are killed with it, and
-    whoever uses them meanwhile loses them.
-    """
-    if exercise.needs:
-        from deskbook.services import ServicesError, ensure
-
-        try:
-            ensure(*exercise.needs)
-        except ServicesError as error:
-            raise PracticeError(str(error)) from None
 
 
 #: The worker of this kernel or command.

@@ -24,7 +24,7 @@ _PRE = 'style="margin:0.4em 0;white-space:pre-wrap;overflow-x:auto"'
 _WIDTH = 96
 
 
-class Page:
+class FeedbackPage:
     """Feedback, built from top to bottom.
 
     Args:
@@ -38,7 +38,7 @@ class Page:
         self._text: list[str] = [title]
         self._html: list[str] = []
 
-    def say(self, text: str, label: str = "") -> Page:
+    def say(self, text: str, label: str = "") -> FeedbackPage:
         """Add a paragraph, with a bold label in front of it; one line break starts a new line."""
         if text:
             said = f"{label}: {text}" if label else text
@@ -48,7 +48,7 @@ class Page:
             self._html.append(f'<p style="margin:0.4em 0">{bold}{body}</p>')
         return self
 
-    def items(self, entries: Sequence[tuple[str, str]], label: str = "") -> Page:
+    def items(self, entries: Sequence[tuple[str, str]], label: str = "") -> FeedbackPage:
         """Add a list; each entry is a word, such as "passed", and a sentence."""
         if entries:
             self._text += [f"{label}:"] if label else []
@@ -60,7 +60,7 @@ class Page:
             self._html.append(f'{head}<ul style="margin:0.2em 0">{rows}</ul>')
         return self
 
-    def code(self, text: str, label: str = "", *, folded: bool = False) -> Page:
+    def code(self, text: str, label: str = "", *, folded: bool = False) -> FeedbackPage:
         """Add text whose layout counts, such as source; folded away it is one line until opened."""
         if text:
             self._text += [f"{label}:"] if label else []
@@ -69,7 +69,7 @@ class Page:
             self._html.append(_folded(label, body) if folded else _labelled(label, body))
         return self
 
-    def picture(self, body: str, text: str, label: str) -> Page:
+    def picture(self, body: str, text: str, label: str) -> FeedbackPage:
         """Add a picture as HTML that holds the text too, and the text, which is all that a terminal shows."""
         self._text += [f"{label}:", *(f"    {line}".rstrip() for line in text.splitlines())]
         self._html.append(_labelled(label, body))

@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .answers import FILENAME
-from .evidence import shown
+from deskbook.practice.checking.evidence import shown
+from deskbook.practice.checking.protocol import Problem
+from deskbook.practice.exercise.answers import FILENAME
 
 _PATH = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+([\w.@+-]+)")
 
@@ -38,8 +39,8 @@ def origin(error: BaseException) -> BaseException:
     return error
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """Return an exception as plain data: what it says and the learner's lines, without paths or addresses."""
+def describe(error: BaseException) -> Problem:
+    """Return an exception as plain data."""
     error = origin(error)
     if isinstance(error, SyntaxError):
         text = f"{type(error).__name__}: {error.msg}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
-import json
 import os
 import sys
 import types
@@ -19,11 +18,13 @@ from typing import Any
 
 import pytest
 
-from .answers import FILENAME, AnswerError, Namespace, read_fields
-from .collector import Collector
-from .guard import Guard
-from .limits import limit_forks, limit_resources
-from .own_lines import describe, remember_source
+from deskbook.practice import for_checks
+from deskbook.practice.checking.collector import Collector
+from deskbook.practice.checking.guard import Guard
+from deskbook.practice.checking.limits import limit_forks, limit_resources
+from deskbook.practice.checking.own_lines import describe, remember_source
+from deskbook.practice.checking.protocol import ANSWER, Job, News, line_of
+from deskbook.practice.exercise.answers import FILENAME, AnswerError, Namespace, read_fields
 
 #: The exercise's plugins: assertion introspection and fixtures stay, all that prints or writes is out.
 _WITHOUT = (
@@ -46,7 +47,7 @@ class Teller:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._write: Callable[[int, memoryview], int] = os.write
-        self._encode = json.JSONEncoder().encode
+        self._line_of = line_of
         # A fork of the answer would else go on and tell its own story.
         os.register_at_fork(after_in_child=self._fall_silent)
 
@@ -55,18 +56,18 @@ class Teller:
         with contextlib.suppress(OSError):
             os.close(descriptor)
 
-    def __call__(self, news: dict[str, Any]) -> None:
+    def __call__(self, news: News) -> None:
         """Write one line, whole."""
-        data = memoryview(self._encode(news).encode() + b"\n")
+        data = memoryview(self._line_of(news))
         while data:
             data = data[self._write(self._descriptor, data) :]
 
 
-def run_check(job: dict[str, Any], news: int, stacks: int) -> None:
+def run_check(job: Job, news: int, stacks: int) -> None:
     """Run one check and end the process.
 
     Args:
-        job: `folder`, `source`, `limit_s`, `first_line`, and `fields` for an answer that is not code.
+        job: What is to be checked.
         news: Descriptor for news.
         stacks: Descriptor for what runs shortly before the end of the time.
     """
@@ -77,32 +78,33 @@ def run_check(job: dict[str, Any], news: int, stacks: int) -> None:
         limit_resources()
         limit_forks()
         guard = Guard()
-        tell({"ready": True})
+        tell({"kind": "ready"})
         faulthandler.dump_traceback_later(max(0.1, job["limit_s"] - DUMP_BEFORE_END_S), file=stacks)
         _check(job, tell, guard)
         code = 0
     except MemoryError:
         with contextlib.suppress(BaseException):
-            tell({"error": {"message": "MemoryError", "lines": []}})
+            tell({"kind": "refused", "problem": {"message": "MemoryError", "lines": []}})
     except BaseException as error:
         with contextlib.suppress(BaseException):
-            tell({"broken": f"{type(error).__name__}: {error}"})
+            tell({"kind": "broken", "reason": f"{type(error).__name__}: {error}"})
     finally:
         leave(code)
 
 
-def _check(job: dict[str, Any], tell: Callable[[dict[str, Any]], None], guard: Guard) -> None:
-    tell({"running": "answer"})
+def _check(job: Job, tell: Callable[[News], None], guard: Guard) -> None:
+    tell({"kind": "running", "what": ANSWER})
     try:
         names = _answer(job)
     except AnswerError as error:
-        tell({"error": {"message": str(error), "lines": [(error.line, "")] if error.line else []}})
+        lines = [(error.line, "")] if error.line else []
+        tell({"kind": "refused", "problem": {"message": str(error), "lines": lines}})
         return
     except BaseException as error:
-        tell({"error": describe(error)})
+        tell({"kind": "refused", "problem": describe(error)})
         return
     if replaced := guard.replaced():
-        tell({"replaced": replaced})
+        tell({"kind": "replaced", "names": replaced})
         return
     if getattr(sys.stdout, "closed", False):  # from Python 3.14 on pytest's options ask it for colours
         sys.stdout = io.StringIO()
@@ -110,13 +112,14 @@ def _check(job: dict[str, Any], tell: Callable[[dict[str, Any]], None], guard: G
     # pytest takes a module of this name for the one it would import.
     sys.modules.pop("checks", None)
     collector = Collector(Namespace(names), tell)
-    pytest.main([*PYTEST_OPTIONS, f"--rootdir={checks.parent}", str(checks)], plugins=[collector])
+    options = [*PYTEST_OPTIONS, f"--rootdir={checks.parent}", str(checks)]
+    pytest.main(options, plugins=[collector, for_checks])
     if replaced := guard.replaced():
-        tell({"replaced": replaced})
-    tell({"finished": True})
+        tell({"kind": "replaced", "names": replaced})
+    tell({"kind": "finished"})
 
 
-def _answer(job: dict[str, Any]) -> dict[str, Any]:
+def _answer(job: Job) -> dict[str, Any]:
     """Run the answer, or read its fields; return what it defines."""
     source = "\n" * (job["first_line"] - 1) + job["source"]
     if job["fields"]:

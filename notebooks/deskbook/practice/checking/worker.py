@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import select
 import selectors
@@ -22,8 +21,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from deskbook.practice.checking.protocol import Job, LineReader, News, Outcome, line_of
 from deskbook.processes.leftovers import adopt_orphans, end_orphans, make_own_folder
 from deskbook.processes.lifeline import end_with
 from deskbook.processes.memory import settle
@@ -52,14 +51,14 @@ _POLL_S = 0.05
 class RunningCheck:
     """One forked child and the pipes to it."""
 
-    def __init__(self, job: dict[str, Any], folder: Path) -> None:
-        self.limit_s: float = job["limit_s"]
-        self.news = b""
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.limit_s = job["limit_s"]
+        self.news: list[News] = []
         self.output = b""
         self.output_bytes = 0
         self.stacks = b""
         self.status: int | None = None
-        self.is_ready = False
+        self._news_reader = LineReader(NEWS_BYTES)
         ends = [os.pipe() for _ in range(3)]
         self.started = time.monotonic()
         worker = os.getpid()
@@ -100,7 +99,7 @@ class RunningCheck:
         return late
 
     def _deadline(self) -> float:
-        if not self.is_ready:
+        if not self.news:
             return self.started + START_LIMIT_S
         end = self.started + self.limit_s
         return end if time.monotonic() < end else end + _grace_s(self.pid, self.limit_s)
@@ -109,7 +108,7 @@ class RunningCheck:
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = status if pid else None
-        return self.status is not None or b'"finished"' in self.news[-40:]
+        return self.status is not None or bool(self.news and self.news[-1]["kind"] == "finished")
 
     def end(self) -> None:
         """Kill the child, its group and whatever else it has started, and reap them."""
@@ -128,10 +127,10 @@ class RunningCheck:
 
     def _on_news(self, pipe: int) -> bool:
         data = _read(pipe)
-        self.news += data[: max(0, NEWS_BYTES - len(self.news))]
-        if data and not self.is_ready:
-            self.is_ready = True
-            self.started = time.monotonic()
+        told = [news for news in self._news_reader.feed(data) if "kind" in news]
+        if told and not self.news:
+            self.started = time.monotonic()  # the child is ready, and the time of the answer begins
+        self.news += told
         return bool(data)
 
     def _on_output(self, pipe: int) -> bool:
@@ -145,16 +144,11 @@ class RunningCheck:
         self.stacks += data[: max(0, OUTPUT_BYTES * 8 - len(self.stacks))]
         return bool(data)
 
-    def result(self, late: bool) -> dict[str, Any]:
+    def outcome(self, late: bool) -> Outcome:
         """Return what happened as plain data."""
-        lines = [line for line in self.news.splitlines() if line]
-        told = []
-        for line in lines:
-            with contextlib.suppress(ValueError):  # cut short by the end of the process
-                told.append(json.loads(line))
         status = self.status or 0
         return {
-            "news": told,
+            "news": self.news,
             "late": late,
             "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
             "output": self.output.decode(errors="replace"),
@@ -185,9 +179,9 @@ def _grace_s(pid: int, limit_s: float) -> float:
     return min(LONGEST_GRACE_S, waited_s) if used_s < SHARE_OF_LIMIT * limit_s else 0.0
 
 
-def _become_child(job: dict[str, Any], folder: Path, worker: int, pipes: list[int]) -> None:
+def _become_child(job: Job, folder: Path, worker: int, pipes: list[int]) -> None:
     """Go into a session, a folder and descriptors of one's own, and run the check; never returns."""
-    from .child import run_check
+    from deskbook.practice.checking.child import run_check
 
     os.setsid()
     end_with(worker, signal.SIGKILL)
@@ -206,25 +200,25 @@ def _become_child(job: dict[str, Any], folder: Path, worker: int, pipes: list[in
 
 def serve(owner: socket.socket) -> None:
     """Take jobs until the socket closes; get warm until the first one comes, and between them."""
-    from .warm_up import import_needs, rehearsals
+    from deskbook.practice.checking.warm_up import import_needs, rehearsals
 
-    left = rehearsals()
-    with own_folder() as folder, owner.makefile("rb") as jobs:
+    left, reader = rehearsals(), LineReader()
+    with own_folder() as folder:
         while True:
             while left and not select.select([owner], [], [], 0)[0]:
                 left.pop(0)()
                 settle()
-            line = jobs.readline()
-            if not line:
+            data = owner.recv(1 << 16)
+            if not data:
                 return
-            job = json.loads(line)
-            if import_needs(job["needs"]):
-                settle()
-            here = Path(tempfile.mkdtemp(dir=folder))
-            check = RunningCheck(job, here)
-            late = check.follow(owner)
-            owner.sendall(json.dumps(check.result(late)).encode() + b"\n")
-            shutil.rmtree(here, ignore_errors=True)
+            for job in reader.feed(data):
+                if import_needs(job["needs"]):
+                    settle()
+                here = Path(tempfile.mkdtemp(dir=folder))
+                check = RunningCheck(job, here)
+                late = check.follow(owner)
+                owner.sendall(line_of(check.outcome(late)))
+                shutil.rmtree(here, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -242,7 +236,7 @@ def main(descriptor: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     adopt_orphans()
-    from .warm_up import import_what_checks_use
+    from deskbook.practice.checking.warm_up import import_what_checks_use
 
     import_what_checks_use()
     settle()

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .errors import PracticeError
+from deskbook.practice.errors import PracticeError
 
 _TASK = """\
 # TO DO: a title with a verb
