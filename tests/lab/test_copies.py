@@ -2,7 +2,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from deskbook.lab.lessons import copy_lessons, fingerprint, trust
+from deskbook.lab.copies import copy_lessons, state_of, trust
 
 NAME = "notebooks/11_lesson.ipynb"
 OFFER = "notebooks/11_lesson.updated.ipynb"
@@ -99,7 +99,7 @@ def test_the_fingerprint_is_about_text_not_about_layout(tmp_path):
     one, two = tmp_path / "one.ipynb", tmp_path / "two.ipynb"
     one.write_text(json.dumps({"cells": [{"cell_type": "code", "source": ["a\n", "b"]}]}))
     two.write_text(json.dumps({"cells": [{"source": "a\nb", "cell_type": "code", "id": "x"}]}, indent=1))
-    assert fingerprint(one) == fingerprint(two)
+    assert state_of(one) == state_of(two)
 
 
 def test_a_signed_copy_is_trusted_and_another_text_is_not(house, monkeypatch):

@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deskbook.atomic_file import write_atomically
+from deskbook.authoring.notebook_file import fingerprint
 
-#: In `my-work/`: for each copy the fingerprint of the lesson that it was made from.
+#: In `my-work/`: for each copy the state of the lesson that it was made from.
 RECORD = ".deskbook.json"
 
 
 @dataclasses.dataclass
-class Copied:
+class CopiedLessons:
     """What a call of `copy_lessons` did, by path relative to `my-work/`."""
 
     new: list[str] = dataclasses.field(default_factory=list)
@@ -29,7 +30,7 @@ class Copied:
     offered: list[str] = dataclasses.field(default_factory=list)
 
 
-def copy_lessons(checkout: Path, work: Path) -> Copied:
+def copy_lessons(checkout: Path, work: Path) -> CopiedLessons:
     """Bring `my-work/` up to date with the lessons and exercises of the checkout.
 
     Of an exercise only its page is copied: checks and solution are read where they are.
@@ -41,7 +42,7 @@ def copy_lessons(checkout: Path, work: Path) -> Copied:
     Returns:
         The lessons that were copied, updated, or laid beside a changed copy.
     """
-    copied = Copied()
+    copied = CopiedLessons()
     with _record(work) as record:
         pages = (checkout / "exercises").glob("*/exercise.ipynb")
         for lesson in [*sorted((checkout / "notebooks").glob("*.ipynb")), *sorted(pages)]:
@@ -50,21 +51,21 @@ def copy_lessons(checkout: Path, work: Path) -> Copied:
     return copied
 
 
-def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: Copied) -> None:
+def _bring(lesson: Path, copy: Path, name: str, record: dict[str, str], copied: CopiedLessons) -> None:
     offer = copy.with_suffix(".updated.ipynb")
-    current = fingerprint(lesson)
+    current = state_of(lesson)
     if not copy.exists():
         copied.new.append(name)
     elif record.get(name) == current:
         return
-    elif fingerprint(copy) in (record.get(name), current):
+    elif state_of(copy) in (record.get(name), current):
         copied.updated.append(name)
     else:
-        _copy(lesson, offer)
+        write_atomically(offer, lesson.read_bytes())
         copied.offered.append(f"{name.removesuffix('.ipynb')}.updated.ipynb")
         record[name] = current
         return
-    _copy(lesson, copy)
+    write_atomically(copy, lesson.read_bytes())
     record[name] = current
 
 
@@ -87,23 +88,16 @@ def trust(notebooks: Iterable[Path]) -> None:
         notary.store.close()
 
 
-def fingerprint(notebook: Path) -> str:
+def state_of(notebook: Path) -> str:
     """Return a digest of what a person writes in a notebook: its cells' types and texts.
 
     A file that is not a notebook (half written, merged by hand) counts by its bytes.
     """
     content = notebook.read_bytes()
     try:
-        cells = json.loads(content)["cells"]
-        text = json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells])
+        return fingerprint(json.loads(content))
     except (ValueError, KeyError, TypeError):
         return hashlib.sha256(content).hexdigest()
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, source.read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager
