@@ -68,7 +68,7 @@ class Workers:
     def __init__(self, make: Callable[..., FencingLock], client: Redis, patch: pytest.MonkeyPatch) -> None:
         self.redis = client
         self.name = f"test:{uuid.uuid4().hex}"
-        self.key = f"lock:{self.name}"
+        self.key = f"{{lock:{self.name}}}"
         self.switch = Switch(client)
         self.ours = make(client=self.switch, ttl_s=30, wait_s=0, max_hold_s=100)
         self.theirs = make(client=client, ttl_s=30, wait_s=0)
@@ -331,14 +331,14 @@ class TrustsTheClock(Altered):
 class NeverExtends(FencingLock):
     """Wrong: whoever needs longer than planned is no longer alone."""
 
-    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout) -> None:
+    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout, end_s: float) -> None:
         await asyncio.Event().wait()
 
 
 class ExtendsForEver(FencingLock):
     """Wrong: a block that hangs keeps the lock, and a failure of Redis is not noticed."""
 
-    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout) -> None:
+    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout, end_s: float) -> None:
         scope.reschedule(None)
         while True:
             await asyncio.sleep(self.ttl_s / 3)

@@ -66,7 +66,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def get(app: FastAPI, path: str) -> tuple[int, dict[str, str], Any]:
+async def get(app: FastAPI, path: str, method: str = "GET") -> tuple[int, dict[str, str], Any]:
     messages: list[Any] = []
 
     async def receive() -> Any:
@@ -75,7 +75,7 @@ async def get(app: FastAPI, path: str) -> tuple[int, dict[str, str], Any]:
     async def send(message: Any) -> None:
         messages.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": ""}
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "root_path": ""}
     scope |= {"query_string": b"", "headers": [], "http_version": "1.1", "scheme": "http"}
     await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
@@ -286,6 +286,17 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
 
     with pytest.raises((AssertionError, TimeoutError, asyncio.CancelledError)):
         asyncio.run(asyncio.wait_for(check(twin if check.__name__.endswith("at_once") else fast), 0.5))
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+@pytest.mark.parametrize("is_well", [True, False])
+@in_a_loop
+async def test_a_probe_may_send_head_and_is_told_the_same(path: str, is_well: bool) -> None:
+    health = Health()
+    health.add("database", lambda: asyncio.sleep(0, is_well))
+    app = service(health)
+    assert await get(app, path, "HEAD") == await get(app, path)
+    assert set(app.openapi()["paths"][path]) == {"get"}
 
 
 @in_a_loop

@@ -263,6 +263,10 @@ def test_a_row_may_look_like_the_end_mark() -> None:
         '{"end": {"rows": 1}}\n',
         '{"row": 1}\n{"end": {"ro',
         '{"row": 1}\n"end"\n',
+        "<html>502 Bad Gateway\n</html>\n",
+        '{"row": 1}\n\n{"end": {"rows": 1}}\n',
+        '{"row": 1}\n{"end": {"rows": 1}, "more": 1}\n',
+        '{"row": 1}\n[]\n',
     ],
 )
 def test_what_is_not_whole_is_told(text: str) -> None:
@@ -298,6 +302,38 @@ def test_a_row_keeps_its_digits_and_stays_one_line() -> None:
     assert encode_row({"price": Decimal("0.10"), "note": "a\nb\u2028c"}).count(b"\n") == 0
     assert json.loads(encode_row({"price": Decimal("0.10")})) == {"price": "0.10"}
     assert encode_row({"price": float("nan")}) == b'{"price":null}'
+
+
+#: Where Python's `splitlines` ends a line, and so httpx; most are escaped by every JSON encoder.
+ENDS_OF_LINES = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def raw_rows(rows: list[Any]) -> bytes:
+    """Encode many rows at once, with no more escapes than JSON asks for."""
+    return "\n".join(json.dumps(it, ensure_ascii=False) for it in rows).encode()
+
+
+@pytest.mark.parametrize("encode", [encode_row, raw_rows])
+@in_a_loop
+async def test_a_row_with_any_end_of_line_comes_back_whole_through_a_reader_that_splits_at_all(
+    encode: Any,
+) -> None:
+    sent = [{"note": f"first{mark}second", mark: [mark]} for mark in (*ENDS_OF_LINES, ENDS_OF_LINES)]
+
+    async def source() -> AsyncGenerator[Any, None]:
+        for row in sent:
+            yield row if encode is encode_row else [row, row]
+
+    response = await open_stream(source(), encode=encode)
+    text = b"".join([chunk async for chunk in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
+
+    async def lines() -> AsyncGenerator[str, None]:
+        for line in text.splitlines():
+            yield line
+
+    expected = sent if encode is encode_row else [row for row in sent for _ in range(2)]
+    assert [row async for row in read_rows(lines())] == expected
+    assert response.rows == len(expected)
 
 
 @in_a_loop

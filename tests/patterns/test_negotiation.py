@@ -58,6 +58,14 @@ CASES: list[tuple[str | None, str | None]] = [
     (", ,;", JSON),
     ("text/csv;q=0.001", CSV),
     ("text/csv;q=1.000, application/json;q=0.999", CSV),
+    # What was sent may be asked for as it came: Starlette says the charset of a text.
+    ("text/csv; charset=utf-8", CSV),
+    ("application/json; charset=UTF-8", JSON),
+    ('text/csv;charset="utf-8";q=0.5, application/json;q=0.4', CSV),
+    ("text/*;charset=utf-8", CSV),
+    ("text/csv;charset=utf-8;q=0.1, text/csv, application/json;q=0.5", JSON),
+    ("text/csv; charset=iso-8859-1", None),
+    ("text/csv; charset=utf-8; header=absent", None),
 ]
 
 
