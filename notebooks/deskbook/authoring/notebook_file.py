@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +59,24 @@ def write_notebook(path: Path, notebook: Any) -> None:
 
     text = nbformat.writes(nbformat.from_dict(notebook), version=4)  # type: ignore[no-untyped-call]
     write_atomically(path, f"{text}\n")
+
+
+def fingerprint(notebook: dict[str, Any], metadata: Sequence[str] = ()) -> str:
+    """Return a short digest of what a person writes in a notebook: outputs and counts do not count.
+
+    Args:
+        notebook: Data of the notebook; a source may be one string or a list of lines.
+        metadata: Keys of a cell's metadata that are written by a person, too.
+    """
+    return digest([written(cell, metadata) for cell in notebook["cells"]])
+
+
+def written(cell: dict[str, Any], metadata: Sequence[str] = ()) -> list[Any]:
+    """Return what a person writes in a cell: its kind, its text, and the metadata of these keys."""
+    kept = {key: cell["metadata"][key] for key in metadata if cell["metadata"].get(key)}
+    return [cell["cell_type"], _joined(cell["source"]), kept]
+
+
+def digest(data: Any) -> str:
+    """Return 16 hexadecimal digits that differ where the data differ."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
