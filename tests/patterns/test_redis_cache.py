@@ -110,7 +110,7 @@ class Desk:
         return await asyncio.wait_for(task, 10)
 
     async def keys(self) -> list[bytes]:
-        return [key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=1_000)]
+        return [key async for key in self.redis.scan_iter(match=f"{{{self.prefix}}}:*", count=1_000)]
 
 
 @contextlib.asynccontextmanager
@@ -161,7 +161,7 @@ async def check_that_a_tag_drops_its_entries_in_all_workers_and_no_others(make: 
 async def check_that_what_redis_forgets_is_a_miss(make: Make) -> None:
     async with desk_of(make) as desk:
         await desk.get("old", "AAPL", "nasdaq")
-        tags = [key for key in await desk.keys() if b":tag:" in key]
+        tags = [key for key in await desk.keys() if b":entry:" not in key]
         await desk.redis.delete(tags[0])  # evicted
         assert await desk.colleague.invalidate("nasdaq")
         assert await desk.get("new", "AAPL", "nasdaq") == "new", "an eviction brought an old entry back"
@@ -212,7 +212,7 @@ async def check_that_what_does_not_exist_is_remembered_for_a_moment(make: Make) 
         missing = Load(None, at_once=True)
         assert [await desk.cache.get("NOPE", missing) for _ in range(3)] == [None] * 3
         assert missing.runs == 1, "what does not exist is looked for each time"
-        assert 0 < await desk.redis.pttl(f"{desk.prefix}:entry:NOPE") <= 1_000
+        assert 0 < await desk.redis.pttl(f"{{{desk.prefix}}}:entry:NOPE") <= 1_000
         assert await desk.cache.invalidate("NOPE")
         assert await desk.get("there", "NOPE") == "there"
 
@@ -224,7 +224,7 @@ async def check_that_everything_in_redis_ends_and_not_all_at_once(make: Make) ->
         lives_ms = [await desk.redis.pttl(key) for key in await desk.keys()]
         assert len(lives_ms) == 30 + 30 + 2
         assert min(lives_ms) > 0, "a key stays for ever"
-        entries_ms = [await desk.redis.pttl(f"{desk.prefix}:entry:{number}") for number in range(30)]
+        entries_ms = [await desk.redis.pttl(f"{{{desk.prefix}}}:entry:{number}") for number in range(30)]
         assert 40_000 < min(entries_ms) <= max(entries_ms) <= 60_000
         assert max(entries_ms) - min(entries_ms) > 1_000, "what was filled together expires together"
         tags_ms = [await desk.redis.pttl(key) for key in await desk.keys() if b":tag:" in key]
@@ -239,7 +239,7 @@ async def check_that_the_age_counts_from_the_start_of_the_load(make: Make) -> No
             real = time.monotonic
             patch.setattr(time, "monotonic", lambda: real() + 40)
             await desk.end(reader, slow)
-        assert 0 < await desk.redis.pttl(f"{desk.prefix}:entry:AAPL") <= 20_000
+        assert 0 < await desk.redis.pttl(f"{{{desk.prefix}}}:entry:AAPL") <= 20_000
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_that_")]
@@ -255,7 +255,7 @@ class CacheAside(RedisCache[str]):
 
     async def get(self, key: str, load: Any, *tags: str) -> Any:
         client: Any = self.client
-        entry = f"{self.prefix}:entry:{key}"
+        entry = f"{{{self.prefix}}}:entry:{key}"
         found = await getattr(client, "client", client).get(entry)
         if found is None:
             value = await load()
@@ -265,7 +265,7 @@ class CacheAside(RedisCache[str]):
         return found.decode()
 
     async def invalidate(self, *names: str) -> bool:
-        await self.client.delete(*(f"{self.prefix}:entry:{name}" for name in names))
+        await self.client.delete(*(f"{{{self.prefix}}}:entry:{name}" for name in names))
         return True
 
 
@@ -273,7 +273,7 @@ class TokensFromAfterTheLoad(RedisCache[str]):
     """Wrong: the tokens are asked for when the value is there."""
 
     async def get(self, key: str, load: Any, *tags: str) -> Any:
-        keys = [f"{self.prefix}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
+        keys = [f"{{{self.prefix}}}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
         found = await self._try(self._read, keys, ["token" + uuid.uuid4().hex, 120_000])
         if found[2] is not None:
             return found[2][1:].decode()
@@ -418,7 +418,7 @@ async def test_many_failed_invalidations_become_one_of_all() -> None:
 async def test_what_another_version_wrote_is_a_miss() -> None:
     async with desk_of(RedisCache) as desk:
         await desk.get("old")
-        await desk.redis.hset(f"{desk.prefix}:entry:AAPL", "payload", b"+\xff\xfe")
+        await desk.redis.hset(f"{{{desk.prefix}}}:entry:AAPL", "payload", b"+\xff\xfe")
         assert await desk.get("new") == "new"
         assert await desk.get("?") == "new"
 
@@ -437,7 +437,7 @@ async def test_a_load_that_does_not_end_well_leaves_nothing(how: str) -> None:
             reader.cancel()
             await asyncio.wait([reader])
             assert reader.cancelled()
-        assert await desk.redis.exists(f"{desk.prefix}:entry:AAPL") == 0
+        assert await desk.redis.exists(f"{{{desk.prefix}}}:entry:AAPL") == 0
 
 
 def test_a_client_that_decodes_is_refused() -> None:

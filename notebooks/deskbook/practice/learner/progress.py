@@ -112,7 +112,7 @@ class Progress:
             "version": 1,
             "exercises": {name: dataclasses.asdict(entries[name]) for name in sorted(entries)},
         }
-        write_atomically(path, json.dumps(content, indent=2))
+        write_atomically(path, json.dumps(content, indent=2), mode=0o600)
 
 
 def _entry(facts: dict[str, Any]) -> ExerciseRecord:

@@ -28,28 +28,38 @@ from deskbook.races._subject.scenario import Scenario
 #: Sequential runs that are made at most to learn what is allowed (six requests have 720 orders).
 MAX_SEQUENTIAL_RUNS = 5_000
 
+#: Moves of the clock in a row that do not help the request whose turn it is. After that it waits for a later
+#: request, which a heartbeat beside it must not hide.
+MAX_IDLE_TICKS = 8
+
 
 class OneAfterTheOther(Follow):
     """Follows a prefix of environment choices while the requests run strictly in a given order."""
 
-    __slots__ = ("_order",)
+    __slots__ = ("_idle_ticks", "_order")
 
     def __init__(self, prefix: Sequence[Step], order: Sequence[str]) -> None:
         super().__init__(prefix)
         self._order = order
+        self._idle_ticks = 0
 
     def choose(self, options: Sequence[Step], run: Run) -> Step:
         """Offer only the first request of the order that is not done, and the clock."""
         actors = [step for step in options if not step.is_environment]
-        mine = actors
-        for name in self._order:
-            if not run.roots[name].done():
-                mine = [step for step in actors if step.request == name]
-                break
-        # Background work of earlier requests goes on only when the present one waits for it.
-        turn = mine or actors
         clock = [step for step in options if step.is_clock]
-        return super().choose(turn + clock or list(options), run)
+        for position, name in enumerate(self._order):
+            if not run.roots[name].done():
+                turn = [step for step in actors if step.request == name]
+                # Background work of earlier requests and of the application goes on only when the present
+                # one waits for it. A later request may not begin while the present one waits for the clock:
+                # what came of that would be learnt as an outcome of requests that do not overlap.
+                later = self._order[position + 1 :]
+                turn = turn or [step for step in actors if step.request not in later]
+                self._idle_ticks = 0 if turn else self._idle_ticks + 1
+                if self._idle_ticks > MAX_IDLE_TICKS:
+                    return super().choose(list(options), run)
+                return super().choose(turn + clock or list(options), run)
+        return super().choose(list(options), run)
 
 
 class SequentialRun(NamedTuple):

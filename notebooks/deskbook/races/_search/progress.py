@@ -26,7 +26,7 @@ _MANY = 1_000_000
 
 
 class Progress:
-    """The state of one search. It knows no runner, so every search has one, whatever its steps are.
+    """The state of one search. It knows no runner, so a search of any kind can have one.
 
     Args:
         scenario: What is run.
