@@ -7,14 +7,17 @@ SHELL := /bin/sh
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help lab test prove serve bench lint notebooks env clean
 
-# The first Python that is new enough; PYTHON=... chooses another.
+# The first Python that every package of the lock has a build for; PYTHON=... names one instead. Where there is
+# only a newer one, or a free-threaded one, that is taken too: deskbook.environment says what is missing.
 PYTHON ?=
-FIND_PYTHON = for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
-	if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
-	then python=$$candidate; break; fi; done; \
-	if [ -z "$$python" ]; then \
-	echo "Python 3.11 or later is needed, and none was found: $$(command -v python3 >/dev/null && python3 --version 2>&1 || echo there is no python3). Install one, or name it: make lab PYTHON=/path/to/python3.12" >&2; \
-	exit 1; fi
+CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python3.15 python)
+NONE_FOUND = Python 3.11 or later is needed, and none was found: $$(command -v python3 >/dev/null && python3 --version 2>&1 || echo there is no python3). Install one, or name it: make lab PYTHON=/path/to/python3.14
+NOT_FOUND = $(if $(PYTHON),PYTHON=$(PYTHON) is no Python 3.11 or later.,$(NONE_FOUND))
+FIND_PYTHON = for newer in False True; do for candidate in $(CANDIDATES); do \
+	if "$$candidate" -c "import sys, sysconfig; sys.exit(sys.version_info < (3, 11) or not $$newer and \
+	(sys.version_info >= (3, 15) or bool(sysconfig.get_config_var('Py_GIL_DISABLED'))))" >/dev/null 2>&1; \
+	then python=$$candidate; break 2; fi; done; done; \
+	if [ -z "$$python" ]; then echo "$(NOT_FOUND)" >&2; exit 1; fi
 # `py` is the Python of the environment; everything it says on the way goes to stderr.
 WITH_ENV = @python=; $(FIND_PYTHON); py=$$(PYTHONPATH=notebooks "$$python" -m deskbook.environment) || exit 1;
 
@@ -33,7 +36,7 @@ test: ## Run what CI runs
 	$(WITH_ENV) exec "$$py" $(PYTEST) $(ARGS)
 
 prove: ## The long run: repetitions, other Pythons, fresh environments (an hour at most)
-	$(WITH_ENV) exec "$$py" $(PYTEST) -m "prove or not prove" $(ARGS)
+	$(WITH_ENV) exec "$$py" $(PYTEST) -m "prove or not prove" -o faulthandler_timeout=1800 $(ARGS)
 
 # A goal that is missed is printed as such; what could not be measured at all is named at the end.
 bench: ## Measure; prints medians with their spread, and writes BENCHMARKS.md

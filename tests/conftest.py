@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from deskbook.running import RunningApp
+    from deskbook.desk import RunningApp
 
 #: Files that take longest go first, else the last of them runs alone while the other workers have ended.
 LONG = (
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 async def desk() -> AsyncIterator[RunningApp]:
     """Give the reference app on real prices, one for all tests: open accounts of your own, break nothing."""
-    from deskbook.running import running_app
+    from deskbook.desk import running_app
 
     async with running_app() as running:
         yield running
@@ -56,7 +56,7 @@ async def desk() -> AsyncIterator[RunningApp]:
 @pytest.fixture
 async def own_desk() -> AsyncIterator[RunningApp]:
     """Give the reference app on a database of this test alone, to count rows in or to break."""
-    from deskbook.running import running_app
+    from deskbook.desk import running_app
 
     async with running_app() as running:
         yield running

@@ -1,17 +1,8 @@
-import httpx
-
-
-async def get(app, path):
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-        return await client.get(path)
-
-
-async def test_a_known_symbol_has_its_price(answer, evidence):
+async def test_a_known_symbol_has_its_price(answer, evidence, http):
     """GET /quotes/IBM answers 200 with the symbol and its price."""
     evidence.given("GET /quotes/IBM")
     evidence.expected('{"symbol": "IBM", "price": "202.91"}')
-    reply = await get(answer.app, "/quotes/IBM")
+    reply = await http(answer.app).get("/quotes/IBM")
     evidence.got(reply)
     assert reply.status_code == 200, "The status is not 200."
     body = reply.json()
@@ -20,19 +11,19 @@ async def test_a_known_symbol_has_its_price(answer, evidence):
     assert body["price"] == "202.91", "The price is not that of IBM."
 
 
-async def test_the_symbol_that_was_asked_for(answer, evidence):
+async def test_the_symbol_that_was_asked_for(answer, evidence, http):
     """GET /quotes/AAPL answers with the price of AAPL, not with that of another symbol."""
     evidence.given("GET /quotes/AAPL")
     evidence.expected('{"symbol": "AAPL", "price": "430.47"}')
-    reply = await get(answer.app, "/quotes/AAPL")
+    reply = await http(answer.app).get("/quotes/AAPL")
     evidence.got(reply)
     assert reply.status_code == 200, "The status is not 200."
     assert reply.json() == {"symbol": "AAPL", "price": "430.47"}, "This is another quote."
 
 
-async def test_an_unknown_symbol_is_not_found(answer, evidence):
+async def test_an_unknown_symbol_is_not_found(answer, evidence, http):
     """GET /quotes/NONE answers 404, because nothing is known by that name."""
     evidence.given("GET /quotes/NONE")
-    reply = await get(answer.app, "/quotes/NONE")
+    reply = await http(answer.app).get("/quotes/NONE")
     evidence.got(reply)
     assert reply.status_code == 404, f"The status is {reply.status_code}."

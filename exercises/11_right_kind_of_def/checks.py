@@ -2,19 +2,11 @@ import asyncio
 import contextlib
 import threading
 
-import httpx
-
 #: Long enough to be no accident, also on a busy machine.
 WAIT_S = 1.0
 
 
-async def send(app, method, path):
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-        return await client.request(method, path)
-
-
-async def test_all_three_answer(answer, evidence):
+async def test_all_three_answer(answer, evidence, http):
     """A rate, a report and an order are answered with 200 and the right body."""
     expected = {
         ("GET", "/rates/EUR"): {"currency": "EUR", "rate": "1.08"},
@@ -24,13 +16,13 @@ async def test_all_three_answer(answer, evidence):
     for (method, path), body in expected.items():
         evidence.given(f"{method} {path}")
         evidence.expected(body)
-        reply = await send(answer.app, method, path)
+        reply = await http(answer.app).request(method, path)
         evidence.got(reply)
         assert reply.status_code == 200, "The status is not 200."
         assert reply.json() == body, "The body is another one."
 
 
-async def test_the_report_leaves_the_loop_free(answer, evidence):
+async def test_the_report_leaves_the_loop_free(answer, evidence, http):
     """While the library writes a report, the event loop goes on with other requests."""
     thread_of_the_loop = threading.current_thread()
     loop_went_on = threading.Event()
@@ -43,7 +35,7 @@ async def test_the_report_leaves_the_loop_free(answer, evidence):
 
     answer.write_report = write_report
     evidence.given("GET /reports/friday, and beside it a task of the same loop that needs one turn")
-    request = asyncio.create_task(send(answer.app, "GET", "/reports/friday"))
+    request = asyncio.create_task(http(answer.app).get("/reports/friday"))
     while not stalled and not request.done():
         await asyncio.sleep(0.001)
         loop_went_on.set()
@@ -75,17 +67,17 @@ class WatchedCounter:
         self._value = new
 
 
-async def test_no_order_number_is_given_twice(answer, evidence):
+async def test_no_order_number_is_given_twice(answer, evidence, http):
     """Two orders at the same moment get the numbers 1 and 2."""
     answer.orders = WatchedCounter()
     evidence.given("two orders at the same moment")
-    replies = await asyncio.gather(*(send(answer.app, "POST", "/orders") for _ in range(2)))
+    replies = await asyncio.gather(*(http(answer.app).post("/orders") for _ in range(2)))
     numbers = sorted(reply.json().get("number") for reply in replies)
     evidence.got(f"the numbers {numbers[0]} and {numbers[1]}")
     assert numbers == [1, 2], "Two threads have read the same number before either wrote the next one."
 
 
-async def test_the_rate_is_asked_on_the_loop_of_the_app(answer, evidence):
+async def test_the_rate_is_asked_on_the_loop_of_the_app(answer, evidence, http):
     """The async client is awaited on the event loop of the app, where its connections live."""
     loops = []
 
@@ -95,7 +87,7 @@ async def test_the_rate_is_asked_on_the_loop_of_the_app(answer, evidence):
 
     answer.ask_rate = ask_rate
     evidence.given("GET /rates/EUR")
-    await send(answer.app, "GET", "/rates/EUR")
+    await http(answer.app).get("/rates/EUR")
     ours = asyncio.get_running_loop()
     evidence.got(
         "asked on the loop of the app" if loops == [ours] else "asked on a loop made for this request"

@@ -1,29 +1,21 @@
 import asyncio
 import threading
 
-import httpx
-
 #: Long enough that a stalled loop is no accident, also on a busy machine.
 STALL_S = 1.0
 
 
-async def get(app, path="/quotes/IBM"):
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-        return await client.get(path)
-
-
-async def test_the_quote_is_right(answer, evidence):
+async def test_the_quote_is_right(answer, evidence, http):
     """GET /quotes/IBM still answers with the price that the exchange names."""
     answer.fetch_price = lambda symbol: {"IBM": "202.91"}[symbol]
     evidence.given("GET /quotes/IBM, and an exchange that says 202.91")
-    reply = await get(answer.app)
+    reply = await http(answer.app).get("/quotes/IBM")
     evidence.got(reply)
     assert reply.status_code == 200, "The status is not 200."
     assert reply.json() == {"symbol": "IBM", "price": "202.91"}, "This is another quote."
 
 
-async def test_the_loop_goes_on(answer, evidence):
+async def test_the_loop_goes_on(answer, evidence, http):
     """While one request waits for the exchange, the event loop goes on with other work."""
     thread_of_the_loop = threading.current_thread()
     loop_went_on = threading.Event()
@@ -37,7 +29,7 @@ async def test_the_loop_goes_on(answer, evidence):
 
     answer.fetch_price = fetch_price
     evidence.given("a request, and beside it a task of the same loop that needs one turn")
-    request = asyncio.create_task(get(answer.app))
+    request = asyncio.create_task(http(answer.app).get("/quotes/IBM"))
     while not was_stalled and not request.done():
         await asyncio.sleep(0.001)
         loop_went_on.set()
@@ -48,7 +40,7 @@ async def test_the_loop_goes_on(answer, evidence):
     assert not stalled, "The call to the exchange stops the event loop."
 
 
-async def test_requests_wait_side_by_side(answer, evidence):
+async def test_requests_wait_side_by_side(answer, evidence, http):
     """Four requests wait for the exchange at the same time, not one after the other."""
     together = threading.Barrier(4)
 
@@ -62,7 +54,7 @@ async def test_requests_wait_side_by_side(answer, evidence):
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
-                group.create_task(get(answer.app))
+                group.create_task(http(answer.app).get("/quotes/IBM"))
     except* threading.BrokenBarrierError:
         evidence.got("never were all four at the exchange")
         raise AssertionError("The requests queue: one waits until the other has its price.") from None

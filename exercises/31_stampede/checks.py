@@ -1,7 +1,6 @@
 import asyncio
 
-from deskbook.races import explore_sync
-from deskbook.races.overlap import can_overlap
+from deskbook.races import can_overlap, explore_sync
 
 
 class Exchange:

@@ -1,7 +1,7 @@
 import asyncio
 from types import SimpleNamespace
 
-from deskbook.races import BadSchedule, Diverged, replay
+from deskbook.races import BadSchedule, Diverged, post, replay
 from fastapi import FastAPI, HTTPException
 
 
@@ -34,8 +34,6 @@ LINE = 6
 
 
 def buy_for_80():
-    from deskbook.races import post
-
     return post("/orders", params={"cost": 80})
 
 

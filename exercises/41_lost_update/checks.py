@@ -1,9 +1,7 @@
 import asyncio
 from types import SimpleNamespace
 
-import httpx
-from deskbook.races import explore_sync, post
-from deskbook.races.overlap import can_overlap
+from deskbook.races import can_overlap, explore_sync, post
 
 START = {"ann": 100, "ben": 100}
 
@@ -27,37 +25,35 @@ def make_desk(answer, says=True):
     return SimpleNamespace(app=app, risk_desk=risk_desk, balances=app.state.balances)
 
 
-async def withdraw(app, name, amount):
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-        return await client.post(f"/accounts/{name}/withdrawals", params={"amount": amount})
+async def withdraw(client, name, amount):
+    return await client.post(f"/accounts/{name}/withdrawals", params={"amount": amount})
 
 
-async def test_a_single_withdrawal_is_paid_once(answer, evidence):
+async def test_a_single_withdrawal_is_paid_once(answer, evidence, http):
     """One withdrawal of 60 from a balance of 100 is paid and leaves 40."""
     evidence.given("a balance of 100 and one withdrawal of 60")
     desk = make_desk(answer)
-    reply = await withdraw(desk.app, "ann", 60)
+    reply = await withdraw(http(desk.app), "ann", 60)
     evidence.got(f"{reply.status_code} {reply.text}, and a balance of {desk.balances['ann']}")
     assert reply.status_code == 200, "The withdrawal was not paid."
     assert desk.balances == {"ann": 40, "ben": 100}, "The balance is not what it should be."
 
 
-async def test_too_much_is_refused(answer, evidence):
+async def test_too_much_is_refused(answer, evidence, http):
     """A withdrawal of 120 from a balance of 100 is answered with 409 and changes nothing."""
     evidence.given("a balance of 100 and one withdrawal of 120")
     desk = make_desk(answer)
-    reply = await withdraw(desk.app, "ann", 120)
+    reply = await withdraw(http(desk.app), "ann", 120)
     evidence.got(f"{reply.status_code} {reply.text}, and a balance of {desk.balances['ann']}")
     assert reply.status_code == 409, "The status is not 409."
     assert desk.balances == START, "The balance has changed."
 
 
-async def test_the_risk_desk_decides(answer, evidence):
+async def test_the_risk_desk_decides(answer, evidence, http):
     """The risk desk is asked for every withdrawal, and its no is answered with 403 and changes nothing."""
     evidence.given("a balance of 100, one withdrawal of 60, and a risk desk that says no")
     desk = make_desk(answer, says=False)
-    reply = await withdraw(desk.app, "ann", 60)
+    reply = await withdraw(http(desk.app), "ann", 60)
     asked = "was asked" if desk.risk_desk.asked == [("ann", 60)] else "was not asked about this withdrawal"
     evidence.got(f"{reply.status_code}, a balance of {desk.balances['ann']}; the risk desk {asked}")
     assert desk.risk_desk.asked == [("ann", 60)], "The risk desk was not asked once about this withdrawal."

@@ -1,32 +1,12 @@
 import asyncio
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
-import asyncpg
-from deskbook.practice.blocked import until_done_or_blocked
-from deskbook.races import explore
-from deskbook.races.gates import SQLAlchemyGate
+from deskbook.practice.for_checks import until_done_or_blocked
+from deskbook.races import SQLAlchemyGate, explore
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-
-@asynccontextmanager
-async def desk_on(url):
-    """The sessions of a desk at which Ann and Ben have 100 each, and a connection of these checks."""
-    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=5)
-    own = await asyncpg.connect(url, timeout=10)
-    desk = SimpleNamespace(engine=engine, sessions=async_sessionmaker(engine), own=own)
-    await own.execute("CREATE TABLE accounts (name text PRIMARY KEY, balance int NOT NULL)")
-    await fill(desk)
-    try:
-        yield desk
-    finally:
-        await own.close()
-        await engine.dispose()
-
-
-async def fill(desk):
-    await desk.own.execute("DELETE FROM accounts; INSERT INTO accounts VALUES ('ann', 100), ('ben', 100)")
+#: Ann and Ben have 100 each.
+ROWS = "INSERT INTO accounts VALUES ('ann', 100), ('ben', 100);"
+TABLES = f"CREATE TABLE accounts (name text PRIMARY KEY, balance int NOT NULL); {ROWS}"
 
 
 async def balance_of(desk, name="ann"):
@@ -42,7 +22,7 @@ async def another_program(desk):
 
 async def find_a_race(desk, requests):
     async def fresh_desk():
-        await fill(desk)
+        await desk.own.execute(f"DELETE FROM accounts; {ROWS}")
         return desk
 
     async def money_is_kept(desk, paid):
@@ -62,54 +42,50 @@ async def find_a_race(desk, requests):
     )
 
 
-async def test_a_single_withdrawal_is_paid_once(answer, evidence, database_url):
+async def test_a_single_withdrawal_is_paid_once(answer, evidence, desk):
     """One withdrawal of 60 from a balance of 100 is paid and leaves 40."""
     evidence.given("a balance of 100 and one withdrawal of 60")
-    async with desk_on(database_url) as desk:
-        paid = await answer.withdraw(desk.sessions, "ann", 60)
-        left = await balance_of(desk), await balance_of(desk, "ben")
-        evidence.got(f"{paid}, and balances of {left[0]} for Ann and {left[1]} for Ben")
-        assert paid is True, "The withdrawal was not paid."
-        assert left == (40, 100), "The balances are not what they should be."
+    paid = await answer.withdraw(desk.sessions, "ann", 60)
+    left = await balance_of(desk), await balance_of(desk, "ben")
+    evidence.got(f"{paid}, and balances of {left[0]} for Ann and {left[1]} for Ben")
+    assert paid is True, "The withdrawal was not paid."
+    assert left == (40, 100), "The balances are not what they should be."
 
 
-async def test_too_much_is_refused(answer, evidence, database_url):
+async def test_too_much_is_refused(answer, evidence, desk):
     """A withdrawal of 120 from a balance of 100 returns False and changes nothing."""
     evidence.given("a balance of 100 and one withdrawal of 120")
-    async with desk_on(database_url) as desk:
-        paid = await answer.withdraw(desk.sessions, "ann", 120)
-        left = await balance_of(desk)
-        evidence.got(f"{paid}, and a balance of {left}")
-        assert paid is False, "The answer is not False."
-        assert left == 100, "The balance has changed."
+    paid = await answer.withdraw(desk.sessions, "ann", 120)
+    left = await balance_of(desk)
+    evidence.got(f"{paid}, and a balance of {left}")
+    assert paid is False, "The answer is not False."
+    assert left == 100, "The balance has changed."
 
 
-async def test_no_order_pays_both(answer, evidence, database_url):
+async def test_no_order_pays_both(answer, evidence, desk):
     """No order of the statements pays two withdrawals of 60 from a balance of 100."""
     evidence.given("a balance of 100 and two withdrawals of 60 at once")
-    async with desk_on(database_url) as desk:
 
-        async def withdraw(desk):
-            return await answer.withdraw(desk.sessions, "ann", 60)
+    async def withdraw(desk):
+        return await answer.withdraw(desk.sessions, "ann", 60)
 
-        evidence.proves(await find_a_race(desk, {"A": withdraw, "B": withdraw}))
+    evidence.proves(await find_a_race(desk, {"A": withdraw, "B": withdraw}))
 
 
-async def test_other_programs_write_too(answer, evidence, database_url):
+async def test_other_programs_write_too(answer, evidence, desk):
     """No order pays both when another program withdraws from the same account."""
     evidence.given("a balance of 100, your withdrawal of 60, and one of 60 by another program")
-    async with desk_on(database_url) as desk:
 
-        async def withdraw(desk):
-            return await answer.withdraw(desk.sessions, "ann", 60)
+    async def withdraw(desk):
+        return await answer.withdraw(desk.sessions, "ann", 60)
 
-        evidence.proves(await find_a_race(desk, {"A": withdraw, "B": another_program}))
+    evidence.proves(await find_a_race(desk, {"A": withdraw, "B": another_program}))
 
 
-async def test_another_account_does_not_wait(answer, evidence, database_url):
+async def test_another_account_does_not_wait(answer, evidence, desk):
     """While Ann's row is locked by somebody, Ben is paid."""
     evidence.given("somebody who holds the lock of Ann's row, Ann's withdrawal, and then Ben's")
-    async with desk_on(database_url) as desk, desk.engine.begin() as holder:
+    async with desk.engine.begin() as holder:
         await holder.execute(text("UPDATE accounts SET balance = balance WHERE name = 'ann'"))
         ann = asyncio.create_task(answer.withdraw(desk.sessions, "ann", 60))
         await until_done_or_blocked(desk.own, ann)

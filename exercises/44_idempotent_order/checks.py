@@ -1,31 +1,13 @@
 import asyncio
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
-import asyncpg
 import pytest
-from deskbook.races import explore
-from deskbook.races.gates import SQLAlchemyGate
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from deskbook.races import SQLAlchemyGate, explore
 
 TABLES = """
 CREATE TABLE orders (id serial PRIMARY KEY, symbol text, quantity int);
 CREATE TABLE keys (key text PRIMARY KEY, symbol text, quantity int, order_id int);
 """
 EMPTY = "DELETE FROM orders; DELETE FROM keys; SELECT setval('orders_id_seq', 1, false);"
-
-
-@asynccontextmanager
-async def desk_on(url):
-    """A desk without orders, and a connection of these checks."""
-    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=5)
-    own = await asyncpg.connect(url, timeout=10)
-    await own.execute(TABLES)
-    try:
-        yield SimpleNamespace(engine=engine, sessions=async_sessionmaker(engine), own=own)
-    finally:
-        await own.close()
-        await engine.dispose()
 
 
 async def state_of(desk):
@@ -58,34 +40,32 @@ async def send_copies(answer, desk, names, invariant, **options):
     )
 
 
-async def test_a_retry_gets_the_same_number(answer, evidence, database_url):
+async def test_a_retry_gets_the_same_number(answer, evidence, desk):
     """The same order with the same key, sent again, gets the same number."""
     evidence.given("10 AAPL with the key k1, twice, and 10 AAPL with the key k2")
-    async with desk_on(database_url) as desk:
-        numbers = [await answer.place_order(desk.sessions, key, "AAPL", 10) for key in ("k1", "k1", "k2")]
-        orders, _ = await state_of(desk)
-        evidence.got(f"the numbers {numbers}, and the orders {orders}")
-        assert numbers[0] == numbers[1], "The retry got another number."
-        assert [numbers[0], numbers[2]] == orders, "The numbers are not those of the orders."
+    numbers = [await answer.place_order(desk.sessions, key, "AAPL", 10) for key in ("k1", "k1", "k2")]
+    orders, _ = await state_of(desk)
+    evidence.got(f"the numbers {numbers}, and the orders {orders}")
+    assert numbers[0] == numbers[1], "The retry got another number."
+    assert [numbers[0], numbers[2]] == orders, "The numbers are not those of the orders."
 
 
-async def test_another_order_is_refused(answer, evidence, database_url):
+async def test_another_order_is_refused(answer, evidence, desk):
     """The same key with another order raises KeyReused, and nothing is placed."""
     evidence.given("10 AAPL with the key k1, then 500 AAPL with the key k1")
-    async with desk_on(database_url) as desk:
-        await answer.place_order(desk.sessions, "k1", "AAPL", 10)
-        try:
-            number = await answer.place_order(desk.sessions, "k1", "AAPL", 500)
-        except answer.KeyReused:
-            orders, _ = await state_of(desk)
-            evidence.got(f"KeyReused, and {len(orders)} order")
-            assert len(orders) == 1, "There is an order more."
-        else:
-            evidence.got(f"number {number}")
-            pytest.fail("The client believes that its second order was placed.")
+    await answer.place_order(desk.sessions, "k1", "AAPL", 10)
+    try:
+        number = await answer.place_order(desk.sessions, "k1", "AAPL", 500)
+    except answer.KeyReused:
+        orders, _ = await state_of(desk)
+        evidence.got(f"KeyReused, and {len(orders)} order")
+        assert len(orders) == 1, "There is an order more."
+    else:
+        evidence.got(f"number {number}")
+        pytest.fail("The client believes that its second order was placed.")
 
 
-async def test_a_crash_leaves_all_or_nothing(answer, evidence, database_url):
+async def test_a_crash_leaves_all_or_nothing(answer, evidence, desk):
     """A request that is cut off at any statement leaves the order with its key, or neither."""
     evidence.given("10 AAPL with the key k1, cut off at each statement")
 
@@ -94,11 +74,10 @@ async def test_a_crash_leaves_all_or_nothing(answer, evidence, database_url):
         assert len(orders) == len(keys), f"{len(orders)} orders and {len(keys)} keys are left"
         assert list(keys.values()) == orders, f"the orders are {orders}, and the keys say {keys}"
 
-    async with desk_on(database_url) as desk:
-        evidence.proves(await send_copies(answer, desk, "A", all_or_nothing, cancel=["A"]))
+    evidence.proves(await send_copies(answer, desk, "A", all_or_nothing, cancel=["A"]))
 
 
-async def test_two_copies_make_one_order(answer, evidence, database_url):
+async def test_two_copies_make_one_order(answer, evidence, desk):
     """In every order of the statements, two copies make one order, and both get its number."""
     evidence.given("10 AAPL with the key k1, from two workers at once")
 
@@ -111,5 +90,4 @@ async def test_two_copies_make_one_order(answer, evidence, database_url):
             )
         assert set(numbers.values()) == set(orders), f"the order is {orders}, and the clients got {numbers}"
 
-    async with desk_on(database_url) as desk:
-        evidence.proves(await send_copies(answer, desk, "AB", one_order))
+    evidence.proves(await send_copies(answer, desk, "AB", one_order))

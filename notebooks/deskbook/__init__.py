@@ -11,10 +11,10 @@ from typing import Any
 
 def load_ipython_extension(shell: Any) -> None:
     """Turn on what a lesson needs in the running kernel; called by `%load_ext deskbook`."""
-    from .authoring import hook
-    from .practice import magics
-    from .serving import modules
+    from deskbook import module_cells
+    from deskbook.authoring import hook
+    from deskbook.practice.learner import magics
 
     hook.load_ipython_extension(shell)
-    modules.load_ipython_extension(shell)
+    module_cells.load_ipython_extension(shell)
     magics.load_ipython_extension(shell)

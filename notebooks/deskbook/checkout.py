@@ -1,11 +1,15 @@
-"""Where the checkout is: the folder that holds notebooks/, reference_app/, exercises/ and tests/."""
+"""Where the checkout is, and where the learner's own files go."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 #: This file is CHECKOUT/notebooks/deskbook/checkout.py in an editable install.
 _CANDIDATE = Path(__file__).resolve().parents[2]
+
+#: Environment variable that names another folder than `my-work/`, for rooms with a shared checkout.
+WORK_VARIABLE = "DESKBOOK_WORK"
 
 
 class NotACheckoutError(Exception):
@@ -19,7 +23,7 @@ class NotACheckoutError(Exception):
 
 
 def root() -> Path:
-    """Return the top folder of the checkout.
+    """Return the top folder of the checkout, which holds notebooks/, reference_app/, exercises/ and tests/.
 
     Raises:
         NotACheckoutError: The package was installed without its repository.
@@ -27,3 +31,14 @@ def root() -> Path:
     if not (_CANDIDATE / "requirements.lock").is_file():
         raise NotACheckoutError
     return _CANDIDATE
+
+
+def exercises_folder() -> Path:
+    """Return the folder that holds one folder an exercise."""
+    return root() / "exercises"
+
+
+def work_folder() -> Path:
+    """Return the learner's folder: `my-work/` of the checkout, or the one that DESKBOOK_WORK names."""
+    named = os.environ.get(WORK_VARIABLE)
+    return Path(named).absolute() if named else root() / "my-work"

@@ -13,7 +13,7 @@ import click
 #: Command name -> (where its click command is, one line for the overview).
 COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("deskbook.lab.commands:lab", "Start the services and JupyterLab on the start page."),
-    "serve": ("deskbook.serve:serve", "Run the reference app with its interactive docs."),
+    "serve": ("deskbook.desk.commands:serve", "Run the reference app with its interactive docs."),
     "doctor": (
         "deskbook.doctor.commands:doctor",
         "Say whether lab and test would work, else what to do.",
@@ -22,7 +22,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "services": ("deskbook.services.commands:services", "Show or stop the PostgreSQL and Valkey servers."),
     "pattern": ("deskbook.patterns.commands:pattern", "List, show and copy single-file patterns."),
     "exercise": ("deskbook.practice.commands:exercise", "Start, check and solve exercises; verify them."),
-    "notebook": ("deskbook.authoring.commands:notebook", "Run, lint, mutate, edit and sync notebooks."),
+    "notebook": (
+        "deskbook.authoring.commands:notebook",
+        "Make, run, lint, mutate, repeat, edit and sync notebooks.",
+    ),
+    "course": ("deskbook.course.commands:course", "Write the pages made from lessons and patterns."),
 }
 
 #: Extra that brings the packages of a command, for the message when they are missing.
@@ -58,10 +62,11 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},  # for every command below as well
+    epilog="Example: deskbook lab",
+)
 @click.version_option(package_name="fastapi-deskbook")
 def main() -> None:
-    """Learn, teach and copy fast, correct FastAPI services.
-
-    Example: deskbook lab
-    """
+    """Learn, teach and copy fast, correct FastAPI services."""

@@ -15,9 +15,11 @@ from typing import Any
 import asyncpg
 import psutil
 import pytest
-from deskbook.running import RunningApp, desk_template
+from deskbook.desk import RunningApp
+from deskbook.desk.database import desk_template
 from deskbook.services import binaries
 from deskbook.services.postgres_server import PostgresServer
+from deskbook.services.server import Server
 from deskbook.services.valkey_server import ValkeyServer
 
 #: Each finds the rows that break a rule. One statement each, so each sees one moment.
@@ -61,7 +63,7 @@ INVARIANTS = {
     """,
     "no accepted order is lost: an active one has a job for its version": """
         SELECT o.id FROM orders o WHERE o.state IN ('pending', 'open') AND NOT EXISTS
-            (SELECT FROM jobs WHERE payload = o.id || ' ' || o.symbol || ' ' || o.version)
+            (SELECT FROM queue WHERE payload = o.id || ' ' || o.symbol || ' ' || o.version)
     """,
     "one key, one effect: each stored reply names an order, and each order one reply": """
         SELECT key, o.id FROM
@@ -103,7 +105,7 @@ class OwnServer:
         server: Not launched yet.
     """
 
-    def __init__(self, server: PostgresServer | ValkeyServer) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._frozen: list[psutil.Process] = []
         server.launch()
@@ -116,7 +118,7 @@ class OwnServer:
 
     def start(self) -> None:
         """Bring it back, on the same port with the data that it had."""
-        self._server._start()
+        self._server.start()
         self._server.wait_ready()
 
     def freeze(self) -> None:
@@ -142,9 +144,7 @@ class OwnServer:
 
 
 @contextlib.contextmanager
-def own_server(
-    kind: type[PostgresServer] | type[ValkeyServer], name: str, **settings: str
-) -> Iterator[OwnServer]:
+def own_server(kind: type[Server], name: str, **settings: str) -> Iterator[OwnServer]:
     with tempfile.TemporaryDirectory() as folder:
         port = quiet_port()
         server = OwnServer(kind(binaries.find(name), Path(folder), settings, lambda: port))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from deskbook.running import RunningApp, running_app
+from deskbook.desk import RunningApp, running_app
 
 ORIGIN = "https://desk.example"
 PATHS = [

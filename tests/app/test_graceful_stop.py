@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-from deskbook.running import TOKEN_SECRET, desk_template
+from deskbook.desk.database import TOKEN_SECRET, desk_template
 from deskbook.services import fresh_database, fresh_redis
 
 TIMEOUT_S = 60

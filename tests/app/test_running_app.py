@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
-from deskbook import running
-from deskbook.running import desk_template, running_app
+from deskbook.desk import RunningApp, in_process, running_app
+from deskbook.desk.database import desk_template
 from deskbook.services import ensure
 from fastapi import Request
 
+import reference_app
 from reference_app.settings import SettingsError
 
 
@@ -55,7 +58,7 @@ async def test_a_full_garbage_collection_passes_over_what_the_app_started_with()
 
 async def test_nothing_is_left_after_a_block_that_fails() -> None:
     tasks = asyncio.all_tasks()
-    seen: list[running.RunningApp] = []
+    seen: list[RunningApp] = []
 
     async def block() -> None:
         async with running_app() as desk:
@@ -74,7 +77,7 @@ async def test_nothing_is_left_after_a_block_that_fails() -> None:
 async def test_nothing_is_left_after_a_block_that_is_cancelled() -> None:
     tasks = asyncio.all_tasks()
     inside = asyncio.Event()
-    seen: list[running.RunningApp] = []
+    seen: list[RunningApp] = []
 
     async def block() -> None:
         async with running_app() as desk:
@@ -108,7 +111,7 @@ async def test_settings_can_be_overridden_and_a_wrong_one_is_a_sentence() -> Non
 
 
 async def test_a_request_that_hangs_ends_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "REQUEST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(in_process, "REQUEST_TIMEOUT_S", 0.05)
     async with running_app() as desk:
 
         @desk.app.get("/never")
@@ -131,6 +134,19 @@ async def test_what_one_request_puts_into_its_state_the_next_does_not_find() -> 
         assert [(await desk.client.get("/seen")).json() for _ in range(2)] == [False, False]
 
 
-def test_the_template_is_named_after_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert desk_template() == desk_template()
-    assert len(desk_template().name) == len("desk ") + 16
+@pytest.mark.parametrize(
+    "changed", ["market/service.py", "migrations/env.py", "data/stocks.csv.gz", "new.py"]
+)
+def test_the_template_is_named_after_its_content(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of any noun counts, also one that nobody has heard of: a stale template shows nothing."""
+    copy = tmp_path / "reference_app"
+    shutil.copytree(Path(reference_app.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(reference_app, "__file__", str(copy / "__init__.py"))
+    original = desk_template.__wrapped__()
+    assert original == desk_template.__wrapped__()
+    assert len(original.name) == len("desk ") + 16
+    with (copy / changed).open("ab") as file:
+        file.write(b"# changed")
+    assert desk_template.__wrapped__().name != original.name

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from deskbook.doctor.checks import find_chromium
-from deskbook.lab.lessons import copy_lessons, trust
+from deskbook.lab.copies import copy_lessons, trust
 from deskbook.lab.server import jupyterlab
 from playwright.sync_api import sync_playwright
 
@@ -42,12 +42,22 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="module")
-def lab_address(tmp_path_factory):
+def lab(tmp_path_factory):
     """A JupyterLab as `deskbook lab` runs it, on fresh copies of the lessons."""
     work = tmp_path_factory.mktemp("my-work")
     trust(work / name for name in copy_lessons(CHECKOUT, work).new)
     with jupyterlab(work, options=["--LabApp.expose_app_in_browser=True"]) as server:
-        yield server.wait_for_address()
+        yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Add to the report of a test that fails what JupyterLab wrote meanwhile: the page shows only a blank."""
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and lab is not None:
+        report.sections.append(("JupyterLab", f"{lab.state()}\n{lab.log()}"))
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +70,10 @@ def chromium():
 
 
 @pytest.fixture
-def lab_page(chromium, lab_address):
+def lab_page(chromium, lab):
     """An empty page."""
     context = chromium.new_context(viewport=VIEWPORT, color_scheme="light")
-    yield LabPage(context.new_page(), lab_address)
+    yield LabPage(context.new_page(), lab.wait_for_address())
     context.close()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from deskbook.practice.exercise import load
+from deskbook.practice.exercise.definition import load
 
 CHECKOUT = Path(__file__).parents[2]
 SCREENSHOTS = CHECKOUT / ".artifacts" / "screenshots"

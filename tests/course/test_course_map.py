@@ -2,7 +2,8 @@ import json
 import re
 from pathlib import Path
 
-from deskbook.course import CourseMap, curriculum_markdown, lessons
+from deskbook.course.lessons import read_lessons
+from deskbook.course.pages import CourseMap, curriculum_markdown
 
 CHECKOUT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)#\s]+)")
@@ -15,8 +16,8 @@ def lesson_file(folder, name, **facts):
 
 
 def test_the_curriculum_is_what_the_lessons_say():
-    assert (CHECKOUT / "notebooks" / "README.md").read_text() == curriculum_markdown(lessons()), (
-        "notebooks/README.md is out of date: python -m deskbook.course"
+    assert (CHECKOUT / "notebooks" / "README.md").read_text() == curriculum_markdown(read_lessons()), (
+        "notebooks/README.md is out of date: deskbook course write"
     )
 
 
@@ -32,7 +33,7 @@ def test_the_map_shows_the_lessons_that_exist_and_nothing_else(tmp_path):
     lesson_file(tmp_path, "11_free_the_loop")
     lesson_file(tmp_path, "41_see_a_race", part="4 Races", minutes=45)
     (tmp_path / "helper.ipynb").write_text("{}")
-    shown = CourseMap(lessons(tmp_path))
+    shown = CourseMap(read_lessons(tmp_path))
     assert repr(shown).splitlines() == [
         "1 Async",
         "  11_free_the_loop  30 min  Free the loop",
@@ -44,4 +45,4 @@ def test_the_map_shows_the_lessons_that_exist_and_nothing_else(tmp_path):
 
 def test_text_of_a_lesson_cannot_break_the_table(tmp_path):
     lesson_file(tmp_path, "11_free_the_loop", topics=["<script>alert(1)</script>"])
-    assert "<script>" not in CourseMap(lessons(tmp_path))._repr_html_()
+    assert "<script>" not in CourseMap(read_lessons(tmp_path))._repr_html_()

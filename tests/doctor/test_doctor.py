@@ -81,7 +81,7 @@ def test_a_package_older_than_the_lock_is_named_with_both_versions(tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "state"),
-    [((3, 10), State.PROBLEM), ((3, 11), State.OK), ((3, 13), State.OK), ((3, 14), State.WARNING)],
+    [((3, 10), State.PROBLEM), ((3, 11), State.OK), ((3, 14), State.OK), ((3, 15), State.WARNING)],
 )
 def test_each_python_gets_its_due(monkeypatch, version, state):
     monkeypatch.setattr(checks.sys, "version_info", (*version, 0))

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from deskbook.environment import make
+import yaml
+from deskbook.environment import make, pythons
 from deskbook.environment.failures import explain, is_worth_another_try
 
 CHECKOUT = Path(__file__).parents[2]
@@ -60,6 +62,55 @@ def test_an_old_python_is_named(bare_machine):
     done = make_env(bare_machine)
     assert "none was found: Python 3.9.2." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def pretended_python(path, version):
+    """A Python that says it is another version, and prints its name instead of making an environment."""
+    says = f"import sys; sys.version_info = {(*version, 0, 'final', 0)}; exec(sys.argv[1])"
+    script(path, f'[ "$1" = -c ] && exec {sys.executable} -c "{says}" "$2"; echo {path.name}')
+
+
+@pytest.mark.parametrize("older", ["python3.11", "python3.14"])
+def test_make_takes_an_older_python_where_the_newest_lacks_a_package(bare_machine, older):
+    pretended_python(bare_machine[0] / "python3", (3, 15))
+    pretended_python(bare_machine[0] / older, (3, int(older.rpartition(".")[2])))
+    assert older in make_env(bare_machine).stdout.splitlines()
+
+
+def test_a_python_that_the_lock_has_no_builds_for_is_told_what_is_missing(bare_machine, monkeypatch):
+    pretended_python(bare_machine[0] / "python3.15", (3, 15))
+    assert "python3.15" in make_env(bare_machine).stdout.splitlines()  # which then refuses:
+    monkeypatch.setattr(make.sys, "version_info", (3, 15, 0))
+    with pytest.raises(
+        make.CannotMakeEnvironment, match=r"^pyinstrument has no build for Python 3\.15 yet\."
+    ):
+        make.interpreter(bare_machine[1])
+    assert not (bare_machine[1] / ".venv").exists()
+
+
+def test_a_free_threaded_python_is_refused(monkeypatch):
+    assert pythons.refusal(pythons.NEWEST) is None
+    monkeypatch.setattr(pythons.sysconfig, "get_config_var", lambda name: name == "Py_GIL_DISABLED")
+    assert pythons.refusal(pythons.NEWEST).startswith("This is a free-threaded Python")
+
+
+def test_a_python_that_was_named_is_taken_or_refused_but_never_another_one(bare_machine):
+    pretended_python(bare_machine[0] / "python3", (3, 12))
+    done = make_env(bare_machine, PYTHON="python3.99")
+    assert done.returncode != 0
+    assert "PYTHON=python3.99 is no Python 3.11 or later." in done.stderr
+
+
+def test_all_places_name_the_same_pythons():
+    supported = [f"3.{minor}" for minor in range(pythons.OLDEST[1], pythons.NEWEST[1] + 1)]
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    named = [text.rpartition(" ")[2] for text in project["classifiers"] if ":: Python :: 3." in text]
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "test.yml").read_text())
+    assert named == supported == workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    makefile = (CHECKOUT / "Makefile").read_text()
+    assert f"sys.version_info < {pythons.OLDEST}" in makefile
+    assert f"sys.version_info >= {(3, pythons.NEWEST[1] + 1)}" in makefile
+    assert f"{supported[0]} to {supported[-1]}" in (CHECKOUT / "README.md").read_text()
 
 
 def test_a_python_without_the_venv_module_is_told_how_to_get_it(bare_machine, monkeypatch):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from deskbook.practice.learner.progress import Progress
 
 DEADLINE_S = 40.0
 
@@ -21,11 +22,11 @@ DEADLINE_S = 40.0
 class Lab:
     """A running `deskbook lab --no-browser`, with folders of its own."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, **variables):
         self.folder = folder
         # Servers of its own, also where another test has named some.
         own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-        self.environment = own | {"XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder)}
+        self.environment = own | {"XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder)} | variables
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deskbook", "lab", "--no-browser", *options],
             env=self.environment,
@@ -124,3 +125,18 @@ def test_a_taken_port_is_one_sentence(short_folder):
     assert "The port is taken by another program." in output
     assert "Traceback" not in output
     lab.wait_until_gone()
+
+
+def test_lessons_go_where_progress_goes_in_a_shared_checkout(short_folder):
+    """Both go into the folder that DESKBOOK_WORK names: `my-work/` would be one for all learners."""
+    own = short_folder / "learner"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lab = Lab(short_folder, "--port", str(taken.getsockname()[1]), DESKBOOK_WORK=str(own))
+        lab.process.communicate(timeout=DEADLINE_S)
+    lab.wait_until_gone()
+    assert (own / "notebooks" / "00_start_here.ipynb").is_file()
+    assert (own / "exercises" / "00_warm_up" / "exercise.ipynb").is_file()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DESKBOOK_WORK", str(own))
+        Progress().note_attempt("00_warm_up", "passed", "")
+    assert (own / ".progress.json").is_file()

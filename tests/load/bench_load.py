@@ -12,8 +12,8 @@ import time
 
 import httpx
 from deskbook.load import load
+from deskbook.module_cells import write_module
 from deskbook.serving import serving_app
-from deskbook.serving.modules import write_module
 
 ROUNDS = 5
 CONNECTIONS = 8

@@ -14,10 +14,29 @@ from contextlib import asynccontextmanager
 
 import psutil
 import pytest
-from deskbook.load import LoadError, Workload, load, load_together
+from deskbook.load import LoadError, LoadResult, Workload, load, load_together
+from deskbook.load.result import RequestTimes
 
 Answer = Callable[[int, str], Awaitable[bytes]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_percentiles_are_latencies_that_were_measured() -> None:
+    latencies = [0.001 * number for number in range(1, 1001)]
+    times = [RequestTimes(5.0, 5.0, 5.0 + latency, 200) for latency in reversed(latencies)]
+    result = LoadResult("GET /", times, "requests", 0.0)
+    expected = {0: 0, 0.1: 0, 0.11: 1, 50: 499, 99: 989, 99.9: 998, 99.91: 999, 100: 999}
+    for percentile, index in expected.items():
+        assert result.percentile_s(percentile) == pytest.approx(latencies[index], abs=1e-9), percentile
+    alone = LoadResult("GET /", times[:1], "requests", 0.0)
+    assert {alone.percentile_s(percentile) for percentile in (0, 50, 100)} == {alone.latencies_s[0]}
+
+
+@pytest.mark.parametrize("percentile", [-1, 100.1, float("nan")])
+def test_a_percentile_that_is_none_is_refused(percentile: float) -> None:
+    result = LoadResult("GET /", [RequestTimes(0, 0, 1, 200)], "requests", 0.0)
+    with pytest.raises(LoadError, match="between 0 and 100"):
+        result.percentile_s(percentile)
 
 
 @asynccontextmanager

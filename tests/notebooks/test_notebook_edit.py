@@ -15,7 +15,7 @@ from deskbook.authoring.edit import replaced_path, start_edit, text_path
 from deskbook.authoring.lint import lint_notebook
 from deskbook.authoring.normalise import normalise
 from deskbook.authoring.notebook_file import read_notebook, write_notebook
-from deskbook.authoring.text import TextError, base_of, fingerprint, from_text, to_text
+from deskbook.authoring.text import TextError, base_of, from_text, state_of, to_text
 
 Notebook = dict[str, Any]
 
@@ -65,7 +65,7 @@ def test_text_and_back_keeps_every_cell_id_output_and_note(lesson: Path) -> None
     assert [cell.get("outputs") for cell in returned["cells"]] == [
         cell.get("outputs") for cell in notebook["cells"]
     ]
-    assert fingerprint(returned) == fingerprint(notebook)
+    assert state_of(returned) == state_of(notebook)
 
 
 def test_an_edited_cell_gets_a_fresh_output_and_the_others_keep_their_ids(lesson: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_edited_cell_gets_a_fresh_output_and_the_others_keep_their_ids(lesson
     printed = [o["text"] for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "stream"]
     assert any("known: 200" in text for text in printed)
     assert [c["execution_count"] for c in cells if c["cell_type"] == "code"] == list(range(1, 9))
-    assert base_of(text_path(lesson).read_text()) == fingerprint(read_notebook(lesson))
+    assert base_of(text_path(lesson).read_text()) == state_of(read_notebook(lesson))
 
 
 def test_a_failing_cell_changes_neither_the_notebook_nor_the_text(lesson: Path) -> None:
@@ -155,6 +155,39 @@ def test_a_new_lesson_starts_with_the_grammar_and_breaks_no_rule(
     assert not path.exists()
     assert call("sync", path).exit_code == 0
     assert lint_notebook(path) == []
+
+
+def test_a_new_lesson_runs_and_breaks_no_rule(tmp_path: Path) -> None:
+    facts = tmp_path / "exercises" / "12_fan_out" / "hints.toml"
+    facts.parent.mkdir(parents=True)
+    facts.write_text("minutes = 12\n")
+    shutil.copy(facts, facts.with_name("exercise.ipynb"))
+    path = tmp_path / "notebooks" / "12_fan_out_with_structure.ipynb"
+    path.parent.mkdir()
+    shutil.copy(CLEAN_LESSON, path.parent)
+    result = call("new", path, "--title", "Fan out, with structure")
+    assert result.exit_code == 0, result.output
+    assert [str(finding) for finding in lint_notebook(path)] == []
+    notebook = read_notebook(path)
+    own = notebook["metadata"]["deskbook"]
+    assert own["part"] == "1 Async"
+    assert own["exercises"] == ["12_fan_out"]
+    assert own["minutes"] > 12
+    text = "\n".join(cell["source"] for cell in notebook["cells"])
+    assert text.startswith("# Fan out, with structure\n")
+    assert "](../exercises/12_fan_out/exercise.ipynb)" in text
+    assert call("new", path).exit_code == 1
+    assert "is there already" in call("new", path).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["fan_out"], "no name of a lesson"), (["12_fan_out", "--exercise", "12_nothing"], "Make it first")],
+)
+def test_what_cannot_become_a_lesson_gets_one_clear_sentence(arguments: list[str], says: str) -> None:
+    result = call("new", *arguments)
+    assert result.exit_code == 1
+    assert says in result.output
 
 
 def test_a_cell_that_text_cannot_hold_is_refused(lesson: Path) -> None:

@@ -16,10 +16,11 @@ import nbformat
 import psutil
 import pytest
 from click.testing import CliRunner, Result
+from deskbook.atomic_file import write_atomically
 from deskbook.authoring.commands import notebook as notebook_group
 from deskbook.authoring.kernel import applied_to_process, kernel_environment
 from deskbook.authoring.normalise import merge_streams, normalise, normalise_output
-from deskbook.authoring.notebook_file import read_notebook, write_atomically
+from deskbook.authoring.notebook_file import read_notebook
 
 Write = Callable[..., Path]
 
@@ -97,7 +98,7 @@ def test_a_cell_that_fails_is_shown_and_the_file_stays_as_it_was(write: Write) -
     assert "Cell 2 failed:" in result.output
     assert "    price / 0" in result.output
     assert "before" in result.output
-    assert "ZeroDivisionError: float division by zero" in result.output
+    assert "ZeroDivisionError: " in result.output  # whose text is another one from Python 3.14 on
     assert "The notebook was not changed." in result.output
     assert path.read_bytes() == before
 

@@ -189,6 +189,26 @@ assert reply.status_code == 200
         "GET an unknown route, after its reply 200, raised ValueError: mail not sent",
     ),
     PlantedCell(
+        "background task of the reference app behind a 200",
+        """
+from deskbook.desk import running_app
+from fastapi import BackgroundTasks
+
+async def send_mail():
+    raise ValueError("mail not sent")
+
+async with running_app() as desk:
+
+    @desk.app.post("/mails")
+    async def mail(tasks: BackgroundTasks):
+        tasks.add_task(send_mail)
+
+    reply = await desk.client.post("/mails")
+assert reply.status_code == 200
+""",
+        "POST /mails, after its reply 200, raised ValueError: mail not sent",
+    ),
+    PlantedCell(
         "exception group after an earlier error",
         """
 async with asyncio.TaskGroup() as group:

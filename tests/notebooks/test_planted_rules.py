@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ Plant = Callable[[Defect], Path]
 
 # Cells of the clean lesson, by position.
 OPENING, LOAD, BREAK, RAISES, WHY, PICTURE, TABLE, FIX, GROUP, PROVE, STREAMS, LENGTH = range(12)
-RECAP = -2
+LIMITS, RECAP = -4, -2
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,7 @@ def _(notebook: Notebook) -> None:
 
 @planted("lesson-sections", "sections are missing: See why")
 def _(notebook: Notebook) -> None:
-    notebook["cells"][WHY]["source"] = "A picture says in words what it shows."
+    notebook["cells"][WHY]["source"] = "A picture says in words what it shows. What does it show?"
 
 
 @planted("lesson-sections", "the section 'Background' is not part of the grammar")
@@ -353,6 +354,7 @@ def _(notebook: Notebook) -> None:
 def _(notebook: Notebook) -> None:
     cells = notebook["cells"]
     cells[WHY]["source"], cells[FIX]["source"] = cells[FIX]["source"], cells[WHY]["source"]
+    cells[WHY]["source"] += " What does the picture show?"
 
 
 @planted("lesson-opening", "lacks **In a hurry**")
@@ -375,6 +377,52 @@ def _(notebook: Notebook) -> None:
 @planted("broken-link", "'missing.ipynb#part' leads nowhere")
 def _(notebook: Notebook) -> None:
     notebook["cells"][BREAK]["source"] += " See [the other](missing.ipynb#part)."
+
+
+# --- length and teaching ---
+
+
+@planted("too-many-cells", "has 101 cells, 100 are allowed")
+def _(notebook: Notebook) -> None:
+    cells = notebook["cells"]
+    more = [{"cell_type": "raw", "id": f"raw-{n}", "metadata": {}, "source": ""} for n in range(101)]
+    cells += more[: 101 - len(cells)]
+
+
+@planted("computed-minutes", "it says 30")
+def _(notebook: Notebook) -> None:
+    notebook["metadata"]["deskbook"]["minutes"] = 30
+    notebook["cells"][OPENING]["source"] = notebook["cells"][OPENING]["source"].replace("6 min", "30 min")
+    for cell in notebook["cells"]:
+        cell["metadata"].get("deskbook", {}).pop("minutes", None)
+
+
+@planted("no-question", "asks nothing before it")
+def _(notebook: Notebook) -> None:
+    notebook["cells"][WHY]["source"] = notebook["cells"][WHY]["source"].replace("?", ".")
+
+
+@planted("no-question", "asks nothing before it")
+def _(notebook: Notebook) -> None:
+    """A question is used up by the picture that answers it."""
+    [picture] = copy.deepcopy(notebook["cells"][PICTURE]["outputs"])
+    table = notebook["cells"][TABLE]
+    table["outputs"] = [picture | {"execution_count": table["execution_count"]}]
+
+
+@planted("stages-table", "says growth")
+def _(notebook: Notebook) -> None:
+    notebook["cells"][LIMITS]["source"] = notebook["cells"][LIMITS]["source"].replace("growth", "later")
+
+
+@planted("bars-on-log-axis", "bars stand on a logarithmic x axis")
+def _(notebook: Notebook) -> None:
+    notebook["cells"][STREAMS]["source"] += '\naxes.barh(0, 8)\naxes.set_xscale("log")'
+
+
+@planted("bars-on-log-axis", "bars stand on a logarithmic y axis")
+def _(notebook: Notebook) -> None:
+    notebook["cells"][STREAMS]["source"] += "\naxes.hist(latencies, log=True)"
 
 
 # --- allowances ---
@@ -429,6 +477,22 @@ def test_a_number_that_the_reader_sees_may_stand_in_the_text(plant: Plant) -> No
         notebook["cells"][WHY]["source"] += " MSFT costs 402.00: see lesson 43, RFC 9457 and [1](#break-it)."
         notebook["cells"][FIX]["source"] += " A missing price is `404` on Python 3.12, and AAPL costs 191.5."
         notebook["cells"][PROVE]["source"] += " 3 of 4 prices are there."
+
+    assert lint_notebook(plant(defect)) == []
+
+
+def test_a_histogram_may_have_its_latencies_on_a_logarithmic_axis(plant: Plant) -> None:
+    def defect(notebook: Notebook) -> None:
+        notebook["cells"][STREAMS]["source"] += '\naxes.hist(latencies, bins)\naxes.set_xscale("log")'
+
+    assert lint_notebook(plant(defect)) == []
+
+
+def test_a_lesson_that_needs_more_cells_says_why_at_the_first_that_is_too_many(plant: Plant) -> None:
+    def defect(notebook: Notebook) -> None:
+        cells = notebook["cells"]
+        cells += [{"cell_type": "raw", "id": f"raw-{n}", "metadata": {}, "source": ""} for n in range(100)]
+        cells[100]["metadata"] = {"deskbook": {"allow": {"too-many-cells": "Two halves share this page."}}}
 
     assert lint_notebook(plant(defect)) == []
 

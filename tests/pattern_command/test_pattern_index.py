@@ -4,14 +4,11 @@ import json
 import re
 from pathlib import Path
 
-from click.testing import CliRunner
-from deskbook.checkout import NotACheckoutError
-from deskbook.cli import main
-from deskbook.course import lessons
-from deskbook.patterns import catalogue, commands
+from deskbook.course.lessons import read_lessons
+from deskbook.course.pattern_page import NAME, pattern_page, sources
+from deskbook.patterns import catalogue
 from deskbook.patterns.catalogue import PROBLEMS
 from deskbook.patterns.decisions import DECISIONS
-from deskbook.patterns.index import NAME, index_notebook, sources
 
 PAGE = Path(__file__).parents[2] / "notebooks" / f"{NAME}.ipynb"
 
@@ -21,36 +18,20 @@ def text_of(notebook):
 
 
 def test_the_committed_page_is_what_would_be_written_now():
-    committed, now = json.loads(PAGE.read_text(encoding="utf-8")), index_notebook()
-    assert sources(committed) == sources(now), "the page is out of date: python -m deskbook.course"
+    committed, now = json.loads(PAGE.read_text(encoding="utf-8")), pattern_page()
+    assert sources(committed) == sources(now), "the page is out of date: deskbook course write"
     assert committed["metadata"]["deskbook"] == now["metadata"]["deskbook"]
 
 
-def test_the_command_writes_and_runs_it_and_outside_of_a_checkout_says_so(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(commands, "root", lambda: tmp_path)
-    done = CliRunner().invoke(main, ["pattern", "index"])
-    assert done.exit_code == 0, done.output
-    page = json.loads((tmp_path / "notebooks" / PAGE.name).read_text(encoding="utf-8"))
-    assert page["cells"] == json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
-
-    def nowhere():
-        raise NotACheckoutError
-
-    monkeypatch.setattr(commands, "root", nowhere)
-    done = CliRunner().invoke(main, ["pattern", "index"])
-    assert (done.exit_code, done.output) == (1, f"Error: {NotACheckoutError()}\n")
-
-
-def test_every_pattern_stands_on_it_once_with_command_limits_and_lessons():
-    text = text_of(index_notebook())
+def test_every_pattern_stands_on_it_once_with_command_limits_and_read_lessons():
+    text = text_of(pattern_page())
     for pattern in catalogue():
         assert text.count(f"\n### {pattern.name}\n") == 1
         [entry] = re.findall(rf"\n### {pattern.name}\n(.*?)(?=\n##|\Z)", text, flags=re.DOTALL)
         assert f"`deskbook pattern copy {pattern.name} YOUR_SERVICE --with-test`" in entry
         assert pattern.limits.removeprefix("Limits: ") in entry
         assert pattern.use_when in entry
-        for lesson in lessons():
+        for lesson in read_lessons():
             assert (f"({lesson.name}.ipynb)" in entry) == (pattern.name in lesson.patterns)
 
 
@@ -71,6 +52,6 @@ def test_the_tables_name_patterns_that_exist():
 
 
 def test_links_on_the_page_to_the_page_lead_to_a_heading():
-    text = text_of(index_notebook())
+    text = text_of(pattern_page())
     headings = set(re.findall(r"(?m)^### (.+)$", text))
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings

@@ -25,10 +25,11 @@ from deskbook.pictures import (
     gauge,
     growth,
     histogram,
+    points,
     timeline,
 )
-from deskbook.pictures.bars import _short
-from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS, course_style
+from deskbook.pictures.bars import short_number
+from deskbook.pictures.style import RUNS, STATES, TITLE_CHARACTERS, course_style, new_figure
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -50,6 +51,7 @@ DRAWINGS: dict[str, Callable[[], Picture]] = {
     "histogram": lambda: histogram({"with reports": SLOW, "alone": FAST}, "Reports slow every quote."),
     "gauge": lambda: gauge({"lag": LAG}, "The gauge jumps.", y_label="lag (s)", limit=0.1),
     "bars": lambda: bars({"no type": 40.0, "a type": 1.0}, "A type is quicker.", x_label="time"),
+    "points": lambda: points({"lists": 40.0, "sessions": 0.1}, "One pays.", x_label="time", base=1),
     "stems": lambda: gauge({"Friday": LAG, "Monday": LAG[:3]}, "It jumps.", y_label="lag (s)", stems=True),
     "deadlock": lambda: deadlock(THREADS, CONNECTIONS, "Nobody moves."),
     "digits": lambda: digits({"sent": "12.3456", "stored": "12.346"}, "Digits are lost."),
@@ -105,6 +107,7 @@ def test_the_text_says_what_the_picture_shows_and_names_no_measured_number() -> 
         "histogram": "Latency histogram of 2 runs: with reports, alone. Reports slow every quote.",
         "gauge": "lag over time. The gauge jumps.",
         "bars": "Time: no type, a type. A type is quicker.",
+        "points": "Time: lists, sessions. One pays.",
         "stems": "Friday, Monday over time. It jumps.",
         "deadlock": (
             "40 threads: each held by a request that waits for a connection; "
@@ -173,6 +176,7 @@ def test_a_long_finding_is_broken_into_lines_of_about_the_same_length() -> None:
         lambda: gauge({"empty": []}, "Nothing.", y_label="s"),
         lambda: growth({"empty": []}, "Nothing.", x_label="x", y_label="y"),
         lambda: bars({}, "Nothing.", x_label="x"),
+        lambda: points({}, "Nothing.", x_label="x"),
         lambda: digits({}, "Nothing."),
         lambda: flame({}, "Nothing.", of="memory"),
     ],
@@ -210,7 +214,8 @@ def test_a_single_latency_still_has_a_histogram() -> None:
     "draw",
     [
         lambda: growth({"none": [(1, 0)]}, "No logarithm.", x_label="x", y_label="y"),
-        lambda: bars({"none": 0.0}, "No logarithm.", x_label="x"),
+        lambda: bars({"less": -1.0, "one": 1.0}, "No length.", x_label="x"),
+        lambda: points({"none": 0.0}, "No logarithm.", x_label="x"),
         lambda: digits({"sent": "1e5"}, "No plain number."),
         lambda: flame({("place",): 0}, "No share.", of="memory"),
     ],
@@ -246,7 +251,42 @@ def test_a_flame_graph_is_as_high_as_what_is_drawn() -> None:
     assert heights[0] == heights[1]
 
 
-def test_bars_of_ratios_begin_at_one() -> None:
+def test_bars_begin_at_zero_and_twice_the_value_has_twice_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    module = importlib.import_module("deskbook.pictures.bars")
+    monkeypatch.setattr(module, "Picture", lambda figure, _: figures.append(figure))
+    module.bars({"one": 4.0, "two": 8.0, "none": 0.0}, "Twice.", x_label="time")
+    (axes,) = figures[0].axes
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlim()[0] == 0
+    assert [bar.get_width() for bar in axes.patches] == [4.0, 8.0, 0.0]
+    assert {bar.get_x() for bar in axes.patches} == {0.0}
+
+
+@pytest.mark.parametrize(("draw", "axis"), [("barh", "x"), ("bar", "y"), ("hist", "y")])
+def test_bars_on_a_logarithmic_axis_are_no_picture(draw: str, axis: str) -> None:
+    def picture(log_axis: str) -> Picture:
+        figure, (axes,) = new_figure(2.0)
+        getattr(axes, draw)(*([[1.0, 2.0, 2.0]] if draw == "hist" else [[1, 2], [4, 8]]))
+        getattr(axes, f"set_{log_axis}scale")("log")
+        return Picture(figure, "Two bars.")
+
+    assert picture("y" if axis == "x" else "x").alt == "Two bars."
+    with pytest.raises(ValueError, match="linear axis that begins at zero"):
+        picture(axis)
+
+
+def test_points_say_that_their_axis_is_logarithmic(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    module = importlib.import_module("deskbook.pictures.points")
+    monkeypatch.setattr(module, "Picture", lambda figure, _: figures.append(figure))
+    module.points({"lists": 40.0, "sessions": 0.1}, "One pays.", x_label="time with a pool")
+    (axes,) = figures[0].axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "time with a pool (log scale)"
+
+
+def test_bars_of_ratios_have_a_line_at_one() -> None:
     ratios = {"lists": 40.0, "sessions": 0.1}
     plain = bars(ratios, "A pool pays for what is slow.", x_label="time")
     around = bars(ratios, "A pool pays for what is slow.", x_label="time", base=1)
@@ -258,7 +298,7 @@ def test_bars_of_ratios_begin_at_one() -> None:
     ("value", "shown"), [(0.0523, "0.052"), (1.0, "1"), (9.96, "10"), (362.0, "360"), (12_345.0, "12,000")]
 )
 def test_a_bar_says_two_digits_and_no_exponent(value: float, shown: str) -> None:
-    assert _short(value) == shown
+    assert short_number(value) == shown
 
 
 def test_what_is_there_once_is_not_counted() -> None:

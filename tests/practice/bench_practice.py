@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import psutil
-from deskbook.practice.client import Client
-from deskbook.practice.exercise import Exercise, load, names
-from deskbook.practice.verdict import submit
-from deskbook.practice.verify import cases
+from deskbook.practice.checking.client import Client
+from deskbook.practice.exercise.cases import cases
+from deskbook.practice.exercise.definition import Exercise, load, names
+from deskbook.practice.learner.submission import submit
 
 ROUNDS = 5
 #: `LOOPS=100 python tests/practice/bench_practice.py` for the long run.

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from deskbook.practice.client import Client
-from deskbook.practice.exercise import read
-from deskbook.practice.verdict import submit
+from deskbook.practice.checking.client import Client
+from deskbook.practice.exercise.definition import read
+from deskbook.practice.learner.submission import submit
 
 #: Short, because what never ends takes as long as this.
 LIMIT_S = 1.0
@@ -43,7 +43,9 @@ def double(number):
 
 
 async def double_later(number):
+    # --- your code ---
     return double(number)
+    # --- end ---
 """
 
 RIGHT = STUB.replace("return None", "return 2 * number")

@@ -7,9 +7,9 @@ import time
 
 import psutil
 import pytest
-from deskbook.practice.client import Client
-from deskbook.practice.feedback import feedback
-from deskbook.practice.verdict import submit
+from deskbook.practice.checking.client import Client
+from deskbook.practice.learner.submission import submit
+from deskbook.practice.learner.verdict_page import verdict_page
 
 LIMIT_S = 1.0
 
@@ -111,14 +111,14 @@ def test_what_never_ends_is_stopped_in_time(judged, right, source):
     assert verdict.state == "too slow"
     # A busy machine may add what it took away, twelve seconds at most.
     assert LIMIT_S <= time.monotonic() - started < LIMIT_S + 13
-    assert "Stopped: an answer gets 1 s." in str(feedback(verdict))
+    assert "Stopped: an answer gets 1 s." in str(verdict_page(verdict))
 
 
 @pytest.mark.parametrize(("source", "sentence"), ERRORS.values(), ids=ERRORS)
 def test_what_breaks_is_an_error_in_the_answer(judged, right, source, sentence):
     verdict = judged(filled(source, right))
     assert verdict.state == "error"
-    page = feedback(verdict)
+    page = verdict_page(verdict)
     assert sentence in str(page)
     assert "/site-packages" not in str(page)
     assert "Traceback" not in str(page)
@@ -128,7 +128,7 @@ def test_what_breaks_is_an_error_in_the_answer(judged, right, source, sentence):
 def test_what_is_left_behind_does_not_count(judged, right, source):
     verdict = judged(filled(source, right))
     assert (verdict.state, verdict.message) == ("passed", "")
-    assert len(str(feedback(verdict))) < 5_000
+    assert len(str(verdict_page(verdict))) < 5_000
 
 
 def test_the_lines_of_an_endless_loop_are_named(judged, right):
@@ -157,11 +157,12 @@ def test_a_worker_ends_with_its_owner_even_in_the_middle_of_a_check(doubling, ri
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from deskbook.practice.client import client\n"
-        "from deskbook.practice.exercise import read\n"
+        "from deskbook.practice.checking.client import client\n"
+        "from deskbook.practice.exercise.definition import read\n"
+        "from deskbook.practice.learner.submission import submit\n"
         "client.start()\n"
         "print(client._worker.pid, flush=True)\n"
-        "client.check(read(Path(sys.argv[1])), 'while True: pass')\n"
+        "submit(read(Path(sys.argv[1])), 'while True: pass', client)\n"
     )
 
     owner = subprocess.Popen(

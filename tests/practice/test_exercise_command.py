@@ -2,9 +2,9 @@
 
 import pytest
 from click.testing import CliRunner
-from deskbook.practice.client import client
+from deskbook.practice.checking.client import client
 from deskbook.practice.commands import exercise
-from deskbook.practice.exercise import load
+from deskbook.practice.exercise.definition import load
 
 NAME = "00_warm_up"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from deskbook.authoring.run import executed
-from deskbook.practice.exercise import load
+from deskbook.practice.exercise.definition import load
 
 ROOT = Path(__file__).parents[2]
 NAME = "00_warm_up"

@@ -7,7 +7,7 @@ import tempfile
 
 import asyncpg
 import pytest
-from deskbook.practice.verdict import submit
+from deskbook.practice.learner.submission import submit
 from deskbook.services import ensure
 
 CHECKS = '''
@@ -100,8 +100,9 @@ async def test_a_killed_check_leaves_its_database_only_for_a_while(on_postgres, 
 def test_servers_that_a_check_needs_first_outlive_it(on_postgres, right):
     """In a process and servers of its own: here, others may hold the servers already."""
     program = (
-        "import os, sys; from pathlib import Path; from deskbook.practice.client import client\n"
-        "from deskbook.practice.exercise import read; from deskbook.practice.verdict import submit\n"
+        "import os, sys; from pathlib import Path; from deskbook.practice.checking.client import client\n"
+        "from deskbook.practice.exercise.definition import read\n"
+        "from deskbook.practice.learner.submission import submit\n"
         "from deskbook.services import status\n"
         "exercise = read(Path(sys.argv[1])); answer = sys.stdin.read()\n"
         "first = submit(exercise, answer, client); held = status()\n"

@@ -3,7 +3,7 @@
 import json
 import threading
 
-from deskbook.practice.progress import FILE, Progress
+from deskbook.practice.learner.progress import FILE, Progress
 
 
 def test_attempts_are_counted_and_a_pass_stays(tmp_path):

@@ -11,10 +11,10 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from deskbook.practice import commands
-from deskbook.practice.client import Client
+from deskbook.practice.checking.client import Client
 from deskbook.practice.errors import PracticeError
-from deskbook.practice.verdict import submit
-from deskbook.practice.verify_all import verify_all
+from deskbook.practice.gate import verify_all
+from deskbook.practice.learner.submission import submit
 
 FOR_EVER = "import sys\nprint('here', flush=True)\nwhile True: pass"
 
@@ -61,6 +61,7 @@ def test_a_check_is_broken_off_from_another_thread(make_exercise, tmp_path):
     thread = threading.Thread(target=wait_for_ever)
     thread.start()
     while not (client._worker and psutil.Process(client._worker.pid).children()):
+        assert thread.is_alive(), f"the check ended before it was broken off: {met}"
         time.sleep(0.01)
     worker = psutil.Process(client._worker.pid)
     processes = [worker, *worker.children()]
@@ -87,6 +88,7 @@ def test_ctrl_c_ends_verify_and_its_workers(make_exercise, tmp_path):
     with verify:
         ours = psutil.Process(verify.pid)
         while not any(worker.children() for worker in ours.children()):
+            assert verify.poll() is None, verify.communicate()
             time.sleep(0.01)
         processes = ours.children(recursive=True)
         os.kill(verify.pid, signal.SIGINT)

@@ -10,12 +10,12 @@ import time
 from types import SimpleNamespace
 
 import asyncpg
-from corpus import postgresql
-from corpus.in_memory import IN_MEMORY
 from deskbook.races import AsyncpgGate, SQLAlchemyGate, explore, post
-from deskbook.races.asgi import RequestTemplate
+from deskbook.races._subject.asgi import RequestTemplate
 from deskbook.services import fresh_database
 from fastapi import FastAPI
+from race_cases.corpus import postgresql
+from race_cases.corpus.in_memory import IN_MEMORY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 

@@ -11,9 +11,9 @@ import threading
 
 import anyio
 import pytest
-from canaries import applications, locks_and_queues, middleware, python, requests, sync_code, tasks
-from canaries.register import CANARIES, app_with_n, bump
 from deskbook.races import explore, get, post
+from race_cases.canaries import applications, locks_and_queues, middleware, python, requests, sync_code, tasks
+from race_cases.canaries.register import CANARIES, app_with_n, bump
 
 AREAS = (applications, locks_and_queues, middleware, python, requests, sync_code, tasks)
 

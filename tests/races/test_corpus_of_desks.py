@@ -1,11 +1,11 @@
 """Small FastAPI desks: wrong fixes are rejected, right ones proven; the truths were committed unexplored."""
 
 import pytest
-from corpus import postgresql, redis_commands
-from corpus.cases import RIGHT, WRONG
-from corpus.in_desks import DESKS
-from corpus.in_memory import IN_MEMORY
 from deskbook.races import explore
+from race_cases.corpus import postgresql, redis_commands
+from race_cases.corpus.cases import RIGHT, WRONG
+from race_cases.corpus.in_desks import DESKS
+from race_cases.corpus.in_memory import IN_MEMORY
 
 # Threads are stepped line by line, which takes these a second or more each.
 SLOW = {

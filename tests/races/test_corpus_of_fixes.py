@@ -1,10 +1,10 @@
 """Wrong fixes are rejected, right ones accepted; each truth was written down before it was explored."""
 
 import pytest
-from corpus import postgresql, redis_commands
-from corpus.cases import RIGHT, WRONG
-from corpus.in_memory import IN_MEMORY
 from deskbook.races import explore
+from race_cases.corpus import postgresql, redis_commands
+from race_cases.corpus.cases import RIGHT, WRONG
+from race_cases.corpus.in_memory import IN_MEMORY
 
 
 def by_name(cases, truth):

@@ -7,8 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from deskbook.races import explore
-from deskbook.races.gates import RedisGate
+from deskbook.races import RedisGate, explore
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff

@@ -6,10 +6,9 @@ from typing import Annotated
 import asyncpg
 import pytest
 import redis.asyncio as redis_client
-from corpus import postgresql, redis_commands
-from deskbook.races import explore, post
-from deskbook.races.gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+from deskbook.races import AsyncpgGate, RedisGate, SQLAlchemyGate, explore, post
 from fastapi import Depends, FastAPI, HTTPException
+from race_cases.corpus import postgresql, redis_commands
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

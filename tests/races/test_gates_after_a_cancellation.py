@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 import redis.asyncio as redis_client
 from asyncpg import connect_utils
-from deskbook.races import explore
-from deskbook.races.gates import AsyncpgGate, RedisGate, settling
+from deskbook.races import AsyncpgGate, RedisGate, explore
+from deskbook.races._gates import standstill
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +151,7 @@ async def test_a_type_that_asyncpg_looks_up_is_no_step_of_the_service(pool, post
 
 
 async def test_a_search_that_cannot_even_begin_says_so(pool, postgres_url, monkeypatch):
-    monkeypatch.setattr(settling, "GIVE_UP_AFTER_S", 0.1)
+    monkeypatch.setattr(standstill, "GIVE_UP_AFTER_S", 0.1)
 
     async def never_answers(reader, writer):
         await reader.read()

@@ -3,8 +3,7 @@
 import asyncio
 
 import pytest
-from deskbook.races import explore
-from deskbook.races.gates import SQLAlchemyGate
+from deskbook.races import SQLAlchemyGate, explore
 from deskbook.services import fresh_database
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine

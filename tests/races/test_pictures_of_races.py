@@ -4,10 +4,10 @@ import base64
 import re
 import xml.etree.ElementTree as ElementTree
 
-from corpus.racy_app import BOTH, n_is_two, racy
-from deskbook.races import explore, replay
-from deskbook.races.report import Report
-from deskbook.races.timeline import Step, Timeline
+from deskbook.races import Report, Timeline, explore, replay
+from deskbook.races._schedule import Step
+from deskbook.races._story.recorded_step import RecordedStep
+from race_cases.corpus.racy_app import BOTH, n_is_two, racy
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 IMAGE = re.compile(r'<img src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)" width="(\d+)" alt="([^"]+)">')
@@ -57,7 +57,7 @@ def test_a_statement_is_shown_to_its_end():
     statement = (
         "SELECT accounts.name, accounts.balance FROM accounts WHERE accounts.name = $1 FOR UPDATE  ['ann']"
     )
-    step = Step(1, "A", lines=[("", "", statement)])
+    step = RecordedStep(1, Step.of("A"), lines=[("", "", statement)])
     svg = Timeline(["A"], {}, "A", [step], None).svg()
     rows = [row.text.strip() for row in ElementTree.fromstring(svg).iter(TEXT) if row.get("class") == "code"]
     assert "".join(rows).replace(" ", "") == statement.replace(" ", "")

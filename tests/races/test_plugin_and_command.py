@@ -150,7 +150,7 @@ def test_the_plugin_imports_nothing_before_it_is_used(tmp_path):
 
         def test_nothing():
             assert "deskbook.races.pytest_plugin" in sys.modules
-            assert "deskbook.races.loop" not in sys.modules
+            assert "deskbook.races._loop" not in sys.modules
             assert "httpx" not in sys.modules
     """,
     )

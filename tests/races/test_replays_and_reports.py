@@ -6,8 +6,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from corpus.racy_app import BOTH, n_is_two, racy
 from deskbook.races import explore, explore_sync, replay
+from race_cases.corpus.racy_app import BOTH, n_is_two, racy
 
 
 async def test_time_and_random_numbers_are_the_same_in_every_run():

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
-from corpus.racy_app import BOTH, app_with, racy
 from deskbook.races import explore
+from race_cases.corpus.racy_app import BOTH, app_with, racy
 from starlette.middleware.base import BaseHTTPMiddleware
 
 

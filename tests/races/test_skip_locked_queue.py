@@ -1,8 +1,7 @@
 """Two workers, in every order of their statements on a real PostgreSQL."""
 
 import pytest
-from deskbook.races import explore
-from deskbook.races.gates import SQLAlchemyGate
+from deskbook.races import SQLAlchemyGate, explore
 from deskbook.services import fresh_database
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine

@@ -2,9 +2,9 @@
 
 import threading
 
-from corpus.racy_app import BOTH, n_is_two
 from deskbook.races import explore, get
 from fastapi import FastAPI
+from race_cases.corpus.racy_app import BOTH, n_is_two
 
 
 async def test_threads_lines_of_a_lock_itself_are_no_steps():

@@ -12,10 +12,11 @@ import asyncpg
 import psutil
 import pytest
 import redis
-from deskbook.services import ServicesError, binaries, ensure, processes
+from deskbook.services import ServicesError, binaries, ensure, postgres_server
 from deskbook.services.binaries import Binaries
 from deskbook.services.external import run_coroutine
 from deskbook.services.postgres_server import PostgresServer
+from deskbook.services.server import free_port
 from deskbook.services.valkey_server import ValkeyServer
 
 
@@ -50,7 +51,7 @@ def ask(url, query):
 
 @pytest.mark.parametrize(("name", "kind"), [("postgres", PostgresServer), ("redis", ValkeyServer)])
 def test_a_taken_port_is_replaced_by_another(folder, taken, name, kind):
-    ports = iter([taken, taken, processes.free_port()])
+    ports = iter([taken, taken, free_port()])
     server = kind(binaries.find(name), folder, pick_port=lambda: next(ports))
     try:
         server.launch()
@@ -119,7 +120,7 @@ def test_a_user_number_without_name_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(ServicesError, match=r"user number 54321 has no entry .* set DATABASE_URL"):
-        processes.unprivileged_user()
+        postgres_server.unprivileged_user()
 
 
 def test_postgres_listens_at_home_only_and_asks_for_the_password():

@@ -14,8 +14,8 @@ from deskbook.services import (
     external,
     fresh_database,
     inspect,
-    processes,
 )
+from deskbook.services.server import free_port
 
 SECRET = "s3cret-word"
 
@@ -138,7 +138,7 @@ def _with_password(url):
 
 
 def _wrong_addresses():
-    port = processes.free_port()
+    port = free_port()
     return {
         "refused": ("DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1:{port}/x", "Connect"),
         "no address": ("DATABASE_URL", f"me:{SECRET}", "not an address of the form postgresql://"),

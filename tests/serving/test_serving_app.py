@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from deskbook.forking import ForkServerError
-from deskbook.serving import ServingError, served, serving_app
-from deskbook.serving.modules import module_folder, write_module
-from deskbook.serving.served import CHILD
+from deskbook.module_cells import module_folder, write_module
+from deskbook.processes.forked_process import ForkServerError
+from deskbook.serving import ServingError, served_app, serving_app
+from deskbook.serving.served_app import SERVER_PROCESS
 
 APP = """
 import asyncio, json, os, subprocess, sys, time
@@ -73,26 +73,28 @@ def _nothing_left() -> Iterator[None]:
 def log_of_starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note which servers are forked."""
     starts: list[str] = []
-    start = served._fork_server.start
+    start = served_app._fork_server.start
 
     def noted(*arguments: Any, **options: Any) -> Any:
         starts.append("fork")
         return start(*arguments, **options)
 
-    monkeypatch.setattr(served._fork_server, "start", noted)
+    monkeypatch.setattr(served_app._fork_server, "start", noted)
     return starts
 
 
 def is_server(process: psutil.Process) -> bool:
     try:
-        return CHILD in " ".join(process.cmdline())
+        return SERVER_PROCESS in " ".join(process.cmdline())
     except psutil.Error:  # it has ended
         return False
 
 
 def is_fork_server(process: psutil.Process) -> bool:
     return (
-        is_server(process) and process.ppid() == os.getpid() and "deskbook.forking.child" in process.cmdline()
+        is_server(process)
+        and process.ppid() == os.getpid()
+        and "deskbook.processes.fork_child" in process.cmdline()
     )
 
 
@@ -168,7 +170,7 @@ async def test_without_a_fork_server_it_is_a_fresh_interpreter(monkeypatch: pyte
     def start(*_: object, **__: object) -> None:
         raise ForkServerError
 
-    monkeypatch.setattr(served._fork_server, "start", start)
+    monkeypatch.setattr(served_app._fork_server, "start", start)
     async with serving_app("served_test_app:app") as desk:
         assert (await about(desk.url))["pid"] == desk.pid
         assert psutil.Process(desk.pid).ppid() == os.getpid()
@@ -203,7 +205,7 @@ async def test_an_app_that_does_not_exist_is_named() -> None:
 
 
 async def test_a_blocked_loop_cannot_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "GRACE_S", 0)
+    monkeypatch.setattr(served_app, "GRACE_S", 0)
     async with serving_app("served_test_app:app") as desk:
         host, port = desk.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
@@ -255,7 +257,7 @@ async def test_workers_end_when_their_supervisor_is_killed() -> None:
 
 
 async def test_a_cancelled_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "GRACE_S", 0)
+    monkeypatch.setattr(served_app, "GRACE_S", 0)
     desk = serving_app("served_test_app:app", settings={"NEVER_READY": "1"})
     start = asyncio.create_task(desk.start())
     await until(lambda: "waiting for the feed" in desk.log())
@@ -268,9 +270,10 @@ async def test_a_cancelled_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
 KERNEL = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
-from deskbook.serving import serving_app, modules
+from deskbook.module_cells import write_module
+from deskbook.serving import serving_app
 with open(sys.argv[1] + "/served_test_app.py") as source:
-    modules.write_module("kernel_app", source.read())
+    write_module("kernel_app", source.read())
 async def main():
     async with serving_app("kernel_app:app", workers=int(sys.argv[2])) as desk:
         print(desk.pid, flush=True)

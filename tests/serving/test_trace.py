@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from deskbook.module_cells import write_module
 from deskbook.pictures import Span
 from deskbook.serving import ServingError, serving_app
-from deskbook.serving.modules import write_module
-from deskbook.serving.steps import NUMBER_HEADER, Noted, StepRecorder
+from deskbook.serving.step_recorder import NUMBER_HEADER, Noted, StepRecorder
 from deskbook.serving.trace import _spans, trace
 
 APP = """

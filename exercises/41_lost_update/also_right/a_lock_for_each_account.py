@@ -16,6 +16,6 @@ def make_app(balances, risk_desk):
             if not await risk_desk.approve(name, amount):
                 raise HTTPException(403, "refused by the risk desk")
             balances[name] -= amount
-            return {"balance": balances[name]}
+        return {"balance": balances[name]}
 
     return app

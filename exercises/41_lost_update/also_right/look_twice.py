@@ -14,6 +14,6 @@ def make_app(balances, risk_desk):
         if not approved:
             raise HTTPException(403, "refused by the risk desk")
         balances[name] = seen - amount
-        return {"balance": seen - amount}
+        return {"balance": balances[name]}
 
     return app

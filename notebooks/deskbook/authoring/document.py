@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .markers import nbval_options
+from deskbook.authoring.markers import nbval_options
 
 #: A line of IPython's own syntax; Python cannot parse it.
 _MAGIC_LINE = re.compile(r"^(\s*)(%|!|\?)|^(\s*)\S+\?\??$")
@@ -21,6 +21,8 @@ _PYTHON_MAGICS = {"exercise", "module", "time", "timeit", "capture"}
 #: A lesson is numbered by part: 1x to 6x.
 LESSON_NAME = re.compile(r"^[1-6]\d_[a-z0-9_]+$")
 
+#: The page on which everybody begins; it is no lesson, but it states minutes.
+START_PAGE = "00_start_here"
 
 #: The page of an exercise, in a folder of its own.
 EXERCISE_PAGE = "exercise.ipynb"
@@ -176,6 +178,11 @@ class Document:
     def is_lesson(self) -> bool:
         """Say whether the grammar of a lesson applies: parts 1 to 6, but not the start page."""
         return bool(LESSON_NAME.match(self.path.stem))
+
+    @property
+    def is_start_page(self) -> bool:
+        """Say whether this is the page on which everybody begins."""
+        return self.path.stem == START_PAGE
 
     @property
     def is_exercise(self) -> bool:

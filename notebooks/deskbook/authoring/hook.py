@@ -24,9 +24,9 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from .interrupts import interruptible, was_stopped
-from .kernel_exit import end_without_waiting
-from .left_behind import (
+from deskbook.authoring.interrupts import interruptible, was_stopped
+from deskbook.authoring.kernel_exit import end_without_waiting
+from deskbook.authoring.left_behind import (
     CreationSite,
     LostFailureError,
     PendingTaskError,

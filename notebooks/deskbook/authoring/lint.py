@@ -11,33 +11,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .document import Cell, Document
-from .notebook_file import read_notebook
-
-#: What a rule yields: the cell (None for the whole notebook) and what is wrong, in one sentence.
-Problem = tuple[Cell | None, str]
-Check = Callable[[Document], Iterator[Problem]]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One thing that a notebook must hold.
-
-    Attributes:
-        name: Stable name, used in allowances and on the command line.
-        reason: Why the rule exists.
-        fix: What to do when it reports.
-        check: Yields the problems of a notebook.
-    """
-
-    name: str
-    reason: str
-    fix: str
-    check: Check
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.notebook_file import read_notebook
+from deskbook.authoring.rules.registry import RULES, Problem, Rule
 
 
 @dataclass(frozen=True)
@@ -55,24 +35,9 @@ class Finding:
         return f"{place}: {self.rule.name}: {self.problem}"
 
 
-RULES: dict[str, Rule] = {}
-
-
-def rule(name: str, *, reason: str, fix: str) -> Callable[[Check], Check]:
-    """Register a function as the check of a rule."""
-
-    def register(check: Check) -> Check:
-        if name in RULES:
-            raise ValueError(f"Two rules are named {name!r}; names are used in allowances and must differ.")
-        RULES[name] = Rule(name, reason, fix, check)
-        return check
-
-    return register
-
-
 def all_rules() -> dict[str, Rule]:
     """Import every module of rules and return the rules by name."""
-    from . import rules
+    from deskbook.authoring import rules
 
     for module in pkgutil.iter_modules(rules.__path__):
         importlib.import_module(f"{rules.__name__}.{module.name}")

@@ -14,18 +14,26 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..serving.modules import remove_folders_of_the_dead
-from .document import short_name
-from .kernel import CELL_TIMEOUT_S, STARTUP_TIMEOUT_S, applied_to_process, kernel_environment
-from .markers import ignore_reason
-from .mutate import mutate_cell
-from .quick_start import skip_slow_import
-from .sanitize import SANITIZE_FILE
-from .summary import NotebookFigures, Summary
+from deskbook.authoring.comparison import mutate_cell
+from deskbook.authoring.document import short_name
+from deskbook.authoring.first_failure import FirstFailure
+from deskbook.authoring.kernel import (
+    CELL_TIMEOUT_S,
+    STARTUP_TIMEOUT_S,
+    applied_to_process,
+    kernel_environment,
+)
+from deskbook.authoring.markers import ignore_reason
+from deskbook.authoring.quick_start import skip_slow_import
+from deskbook.authoring.sanitize import SANITIZE_FILE
+from deskbook.authoring.summary import NotebookFigures, Summary
+from deskbook.module_cells import PREFIX as MODULE_FOLDERS
+from deskbook.processes.leftovers import remove_folders_of_the_dead
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -42,6 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cell-timeout", type=float, default=CELL_TIMEOUT_S, help="Limit for a cell, in seconds."
     )
     group.addoption("--survivors", action="store_true", help="List mutants by cell and every survivor.")
+    group.addoption("--compare-only", action="store_true", help="Compare outputs, and corrupt none of them.")
+    group.addoption("--first-failure", metavar="FILE", help="Write what fails first to a file, as JSON.")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,6 +98,8 @@ class Verification:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Count the cell, and what the test says it proves."""
         report = yield
+        if report.failed:
+            self._keep_first_failure(item, report)
         if _is_cell(item):
             self._count_cell(item, report)
         elif report.when == "call" and report.passed:
@@ -95,6 +107,17 @@ class Verification:
                 if name == "proven":
                     self.summary.proven[str(value)] += 1
         return report
+
+    def _keep_first_failure(self, item: Any, report: pytest.TestReport) -> None:
+        """Write the failure to the file that `deskbook notebook repeat` reads."""
+        name = self.config.option.first_failure
+        if not name or Path(name).exists():
+            return
+        if _is_cell(item):
+            failure = FirstFailure.of_cell(item, report.longreprtext)
+        else:
+            failure = FirstFailure(report.nodeid, report.longreprtext)
+        failure.write(Path(name))
 
     def _count_cell(self, item: Any, report: pytest.TestReport) -> None:
         figures = self.summary.notebooks.setdefault(short_name(item.path), NotebookFigures())
@@ -116,6 +139,8 @@ class Verification:
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """Corrupt the outputs of a cell that has passed."""
+        if self.config.option.compare_only:
+            return
         if _is_cell(item) and item.stash.get(_passed, False):
             started = time.perf_counter()
             self.summary.verdicts.append(mutate_cell(item))
@@ -124,9 +149,11 @@ class Verification:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Hand over the figures of a worker, or fail the run if too little is compared or noticed."""
         if self.summary.notebooks:
-            remove_folders_of_the_dead()  # nbval kills its kernels, so they cannot
+            remove_folders_of_the_dead(MODULE_FOLDERS)  # nbval kills its kernels, so they cannot
         if (output := getattr(self.config, "workeroutput", None)) is not None:
             output[_SUMMARY] = pickle.dumps(self.summary)  # execnet carries bytes, but no classes
+        elif self.config.option.compare_only:
+            return
         elif exitstatus == pytest.ExitCode.OK and self.summary.shortfalls():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

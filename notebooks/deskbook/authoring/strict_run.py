@@ -17,8 +17,17 @@ def strict_pytest(arguments: list[str], output: int | None = None) -> int:
     Returns:
         The exit code of pytest.
     """
+    return subprocess.call(strict_command(arguments), env=strict_environment(), stdout=output, stderr=output)
+
+
+def strict_command(arguments: list[str]) -> list[str]:
+    """Return the command that verifies notebooks; it needs the `strict_environment`."""
     plugins = ["-p", "deskbook.authoring.pytest_plugin", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, *plugins, "--notebooks", *arguments]
-    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    environment.pop("PYTEST_ADDOPTS", None)
-    return subprocess.call(command, env=environment, stdout=output, stderr=output)
+    return [sys.executable, "-m", "pytest", "-c", os.devnull, *plugins, "--notebooks", *arguments]
+
+
+def strict_environment() -> dict[str, str]:
+    """Return the environment variables without the caller's own plugins and options of pytest."""
+    variables = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    variables.pop("PYTEST_ADDOPTS", None)
+    return variables

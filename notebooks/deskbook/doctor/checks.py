@@ -10,11 +10,10 @@ import socket
 import sys
 from pathlib import Path
 
+from deskbook.environment import pythons
 from deskbook.environment.installed import differences, is_installed_from
 from deskbook.services import Inspection, inspect
 
-#: Python versions that CI runs; newer ones are allowed with a warning.
-TESTED = ((3, 11), (3, 12), (3, 13))
 #: A PostgreSQL data folder, kernels and pictures; measured well below this.
 NEEDED_BYTES = 500_000_000
 LAB_PORT = 8888
@@ -52,14 +51,12 @@ def check_python() -> Finding:
     """Is this Python one that the suite is tested on?"""
     version = sys.version_info[:2]
     text = f"{platform.python_version()} ({platform.python_implementation()})"
-    tested = f"{'.'.join(map(str, TESTED[0]))} to {'.'.join(map(str, TESTED[-1]))}"
-    if version in TESTED:
-        return Finding("Python", State.OK, text)
-    if version > TESTED[-1]:
-        return Finding(
-            "Python", State.WARNING, f"{text} is newer than what is tested", f"Tested are {tested}."
-        )
-    return Finding("Python", State.PROBLEM, f"{text} is too old", f"Use {tested}: make lab PYTHON=python3.12")
+    if (reason := pythons.refusal(version)) is not None:
+        return Finding("Python", State.WARNING, f"{text} is not tested", reason)
+    if version < pythons.OLDEST:
+        remedy = f"Use {pythons.SUPPORTED}: make lab PYTHON=python3.14"
+        return Finding("Python", State.PROBLEM, f"{text} is too old", remedy)
+    return Finding("Python", State.OK, text)
 
 
 def check_packages(checkout: Path) -> Finding:

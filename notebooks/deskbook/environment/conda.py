@@ -17,7 +17,7 @@ channels:
   - conda-forge
   - nodefaults
 dependencies:
-  - python >=3.11,<3.14
+  - python >=3.11,<3.15
   - pip
   - pip:
 """

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from .failures import explain, is_worth_another_try
 from .lockfile import read_pins
+from .pythons import refusal
 
 #: Measured: 0.9 GB installed with byte code, plus the installer's cache.
 NEEDED_BYTES = 1_500_000_000
@@ -125,6 +126,8 @@ def _digest(path: Path) -> str:
 
 
 def _build(venv: Path, checkout: Path) -> None:
+    if (reason := refusal(sys.version_info[:2])) is not None:
+        raise CannotMakeEnvironment(reason)
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         raise CannotMakeEnvironment(
             "This Python cannot make environments: its venv module is missing. On Debian and Ubuntu: "

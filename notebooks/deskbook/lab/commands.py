@@ -10,8 +10,8 @@ from types import FrameType
 
 import click
 
-from deskbook.checkout import NotACheckoutError, root
-from deskbook.lab.lessons import Copied, copy_lessons, trust
+from deskbook.checkout import NotACheckoutError, root, work_folder
+from deskbook.lab.copies import CopiedLessons, copy_lessons, trust
 from deskbook.lab.server import LabError, jupyterlab
 from deskbook.services import ServicesError, ensure
 
@@ -28,21 +28,22 @@ def lab(no_browser: bool, port: int | None, ip: str) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the lab like Ctrl-C
         signal.signal(number, _interrupt)
     try:
-        checkout = root()
-        _open(checkout / "my-work", copy_lessons(checkout, checkout / "my-work"), no_browser, port, ip)
+        work = work_folder()
+        _open(work, copy_lessons(root(), work), no_browser, port, ip)
     except (LabError, ServicesError, NotACheckoutError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(
-            f"my-work/ cannot be written: {error.strerror}. Lessons are copied there before they are opened."
+            f"{_shown(work)} cannot be written: {error.strerror}. "
+            "Lessons are copied there before they are opened."
         ) from None
     except KeyboardInterrupt:
-        click.echo("\nStopped. Your work is in my-work/.", err=True)
+        click.echo(f"\nStopped. Your work is in {_shown(work)}.", err=True)
 
 
-def _open(work: Path, copied: Copied, no_browser: bool, port: int | None, ip: str) -> None:
+def _open(work: Path, copied: CopiedLessons, no_browser: bool, port: int | None, ip: str) -> None:
     for path in copied.offered:
-        click.echo(f"A lesson that you changed has a new version beside it: my-work/{path}")
+        click.echo(f"A lesson that you changed has a new version beside it: {_shown(work)}{path}")
     with jupyterlab(work, ip=ip, port=port) as server:
         # JupyterLab takes two seconds to come up: time enough for signatures and services.
         trust(work / name for name in (*copied.new, *copied.updated, *copied.offered))
@@ -54,13 +55,18 @@ def _open(work: Path, copied: Copied, no_browser: bool, port: int | None, ip: st
         click.echo(f"\nThe lessons are open at\n  {address}\n\nCtrl-C ends JupyterLab and the services.")
         if not no_browser:
             webbrowser.open(address)
-        _wait(server.process)
+        _wait(server.process, work)
 
 
-def _wait(server: subprocess.Popen[bytes]) -> None:
+def _wait(server: subprocess.Popen[bytes], work: Path) -> None:
     if server.wait() != 0:
         raise LabError("JupyterLab ended by itself (killed? out of memory?). Start it again: make lab")
-    click.echo("JupyterLab was shut down. Your work is in my-work/.", err=True)
+    click.echo(f"JupyterLab was shut down. Your work is in {_shown(work)}.", err=True)
+
+
+def _shown(work: Path) -> str:
+    """Return the learner's folder with a slash at its end: `my-work/`, or the whole path of another one."""
+    return f"{work.name if work.parent == root() else work}/"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

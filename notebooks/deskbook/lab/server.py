@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deskbook.services.processes import end_with_parent
+from deskbook.processes.lifeline import end_with_parent
 
 START_PAGE = "notebooks/00_start_here.ipynb"
 START_TIMEOUT_S = 60.0
@@ -64,16 +64,25 @@ class Lab:
             f"JupyterLab did not answer within {START_TIMEOUT_S:.0f} s. Its last words: {self._tail()}"
         )
 
+    def state(self) -> str:
+        """Say whether the server runs, or how it ended."""
+        code = self.process.poll()
+        if code is None:
+            return f"JupyterLab runs as process {self.process.pid}."
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"JupyterLab (process {self.process.pid}) has ended: {how}."
+
+    def log(self) -> str:
+        """Return everything that the server has written so far."""
+        return (self.runtime / LOG_NAME).read_text(errors="replace")
+
     def _why_it_ended(self) -> str:
-        if "already in use" in self._log():
+        if "already in use" in self.log():
             return "The port is taken by another program. Choose another with `--port`, or leave it out."
         return f"JupyterLab ended before it answered. Its last words: {self._tail()}"
 
-    def _log(self) -> str:
-        return (self.runtime / LOG_NAME).read_text(errors="replace")
-
     def _tail(self) -> str:
-        lines = [line for line in self._log().splitlines() if line.strip()]
+        lines = [line for line in self.log().splitlines() if line.strip()]
         return "\n".join(["", *lines[-12:]])
 
 

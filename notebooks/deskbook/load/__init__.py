@@ -1,4 +1,4 @@
-"""Load generation and latency histograms.
+"""Load generation and latencies.
 
     run = await load(desk.url + "/quotes/ACME", clients=8, requests=400)
     assert run.percentile_s(99) < 10 * run.percentile_s(50)

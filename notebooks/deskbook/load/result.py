@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hdrh.histogram import HdrHistogram
-
 from deskbook.load.errors import LoadError
-
-#: Range and precision of the latency histogram: one microsecond to one hour, three significant digits.
-LONGEST_US = 3_600_000_000
-SIGNIFICANT_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,12 @@ class LoadResult:
     The repr names counts and no times, so that the output of a notebook cell is the same in every run.
 
     Attributes:
-        name: method and path.
-        timeline: the times of every request.
-        statuses: number of answers by status.
-        errors: number of requests without an answer by kind.
+        name: Method and path.
+        timeline: The times of every request.
+        statuses: Number of answers by status.
+        errors: Number of requests without an answer by kind.
         ended_by: "requests" or "seconds", the limit that ended the run.
-        generator_lag_s: how late the generator itself was at worst with an open loop's request. Where this
+        generator_lag_s: How late the generator itself was at worst with an open loop's request. Where this
             is not far below the latencies, the generator is part of what you measured.
     """
 
@@ -93,22 +88,25 @@ class LoadResult:
         return tuple(times.latency_s for times in counted)
 
     @cached_property
-    def histogram(self) -> HdrHistogram:
-        """The latencies in microseconds as an HdrHistogram, for everything that is not offered here."""
-        histogram = HdrHistogram(1, LONGEST_US, SIGNIFICANT_DIGITS)
-        for latency_s in self.latencies_s:
-            histogram.record_value(max(1, round(latency_s * 1_000_000)))
-        return histogram
+    def _sorted_latencies_s(self) -> list[float]:
+        return sorted(self.latencies_s)
 
     def percentile_s(self, percentile: float) -> float:
         """Return the latency in seconds that `percentile` percent of the requests did not exceed.
 
+        It is one of the latencies (the nearest rank), never a value between two of them: 0 is the shortest,
+        100 the longest.
+
         Raises:
-            LoadError: no request has a latency.
+            LoadError: No request has a latency, or `percentile` is not between 0 and 100.
         """
+        if not 0 <= percentile <= 100:
+            raise LoadError(f"a percentile lies between 0 and 100, not at {percentile}")
         if not self.latencies_s:
             raise LoadError(f"{self.name} has no latency to show: {self!r}.")
-        return float(self.histogram.get_value_at_percentile(percentile)) / 1_000_000
+        # Counted in whole billionths: 0.999 * 1000 in floats is a little more than 999.
+        rank = math.ceil(round(percentile * 1e7) * len(self.latencies_s) / 1e9)
+        return self._sorted_latencies_s[max(1, rank) - 1]
 
     def report(self) -> str:
         """Return the figures for a terminal. Not for a notebook cell: they differ from run to run."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from deskbook.checkout import NotACheckoutError, root
 from deskbook.patterns.catalogue import PROBLEMS, Pattern, PatternError, catalogue, find, get
 from deskbook.patterns.copying import Copied, copy_pattern
 
@@ -57,26 +56,6 @@ def copy(name: str, folder: Path, with_test: bool, force: bool) -> None:
     except PatternError as error:
         raise click.ClickException(str(error)) from None
     _report(copied)
-
-
-@pattern.command(epilog="Example: deskbook pattern index")
-def index() -> None:
-    """Write the page of all patterns, notebooks/90_pattern_index.ipynb, and run it.
-
-    Needed after a change of a pattern's description or of the lessons that show it.
-    """
-    from deskbook.patterns.index import NAME, write_index
-
-    try:
-        path = root() / "notebooks" / f"{NAME}.ipynb"
-    except NotACheckoutError as error:
-        raise click.ClickException(str(error)) from None
-    # In a checkout only: a bare install, which lists and copies, has no packages to run a notebook with.
-    from deskbook.authoring.run import run_notebook
-
-    write_index(path)
-    run_notebook(path)
-    click.echo(f"wrote {path.name}; now `python -m deskbook.course`")
 
 
 def _report(copied: Copied) -> None:

@@ -1,57 +1,45 @@
-"""How much longer, larger or more often: one bar a variant, on a logarithmic scale."""
+"""How much longer, larger or more often: one bar a variant, each from zero."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from deskbook.pictures.picture import Picture
-from deskbook.pictures.style import RUNS, course_style, new_figure, set_finding
-
-#: Between values closer together than this, powers of ten are too few marks to read from.
-CLOSE_TOGETHER = 50
+from deskbook.pictures.style import INK, RUNS, course_style, new_figure, set_finding
 
 
 def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float | None = None) -> Picture:
-    """Draw ratios or counts as horizontal bars; the longest one has the look of the worse run.
+    """Draw ratios, counts or sizes as horizontal bars; the longest one has the look of the worse run.
+
+    The bars begin at zero, so that one of twice the length stands for twice the value. Where values differ so
+    much that the short ones vanish, `points` shows them on a logarithmic axis.
 
     Args:
-        values: name -> ratio or count above 0, top to bottom.
-        finding: what the picture shows, in a sentence without measured numbers.
-        x_label: what the bars measure.
-        base: value at which every bar begins, such as 1 for ratios of which some are below it.
+        values: Name -> value of at least 0, top to bottom.
+        finding: What the picture shows, in a sentence without measured numbers.
+        x_label: What the bars measure.
+        base: Value to draw a line at, such as 1 where each bar is a ratio to something that is not drawn.
 
     Raises:
-        ValueError: there is no value, or one that is not above 0.
+        ValueError: There is no value, none above 0, or one below 0.
     """
-    if not values or min(values.values()) <= 0:
-        raise ValueError("Bars need at least one value, and each must be above 0.")
+    if not values or min(values.values()) < 0 or max(values.values()) <= 0:
+        raise ValueError("Bars need at least one value above 0, and none must be below 0.")
     longest = max(values.values())
     with course_style():
         figure, (axes,) = new_figure(1.7 + 0.5 * len(values))
-        start = min(1.0, min(values.values()) / 2)
-        begin = start if base is None else base
         for place, value in enumerate(values.values()):
             look = RUNS[0] if value == longest else RUNS[1]
-            axes.barh(
-                place,
-                value - begin,
-                left=begin,
-                height=0.62,
-                color=look.fill,
-                edgecolor=look.edge,
-                hatch=look.hatch,
-            )
-            axes.annotate(f" {_short(value)}", (max(value, begin), place), va="center", fontsize=12)
+            axes.barh(place, value, height=0.62, color=look.fill, edgecolor=look.edge, hatch=look.hatch)
+            axes.annotate(f" {short_number(value)}", (value, place), va="center", fontsize=12)
+        if base is not None:
+            axes.axvline(base, color=INK, linestyle=(0, (1, 1.5)), linewidth=1.6)
         axes.set_yticks(range(len(values)), list(values))
         axes.set_ylim(len(values) - 0.4, -0.6)
-        axes.set_xscale("log")
-        axes.set_xlim(start, max(longest, begin) * 1.6)
-        if longest / start < CLOSE_TOGETHER:
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.set_xlim(0, max(longest, base or 0) * 1.12)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(x_label)
         axes.grid(axis="x")
@@ -59,6 +47,6 @@ def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float
         return Picture(figure, f"{x_label[:1].upper()}{x_label[1:]}: {', '.join(values)}. {finding}")
 
 
-def _short(value: float) -> str:
+def short_number(value: float) -> str:
     """Return two digits that count: 0.052 and 360, where the format alone would say 3.6e+02."""
     return f"{float(f'{value:.2g}'):,g}"

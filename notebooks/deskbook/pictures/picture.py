@@ -8,12 +8,27 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from deskbook.pictures.style import DPI, course_style
 
 #: Pixels of a CSS inch: the picture is shown at its size in inches and holds more pixels than that.
 CSS_DPI = 96
+
+
+def _refuse_bars_on_log_axes(figure: Figure) -> None:
+    """Refuse bars whose length means nothing: on a logarithmic axis it depends on where the axis begins."""
+    for axes in figure.axes:
+        for container in axes.containers:
+            if not isinstance(container, BarContainer):
+                continue
+            length = axes.xaxis if container.orientation == "horizontal" else axes.yaxis
+            if length.get_scale() != "linear":
+                raise ValueError(
+                    "Bars must stand on a linear axis that begins at zero: on a logarithmic one their length "
+                    "says nothing. Draw points instead (`deskbook.pictures.points`)."
+                )
 
 
 class Picture:
@@ -27,11 +42,15 @@ class Picture:
     The figure is drawn once and let go. The same data gives the same bytes with the same matplotlib.
 
     Args:
-        figure: a figure made without pyplot.
-        alt: what the picture shows, as one or two sentences.
+        figure: A figure made without pyplot.
+        alt: What the picture shows, as one or two sentences.
+
+    Raises:
+        ValueError: Bars of the figure have their length along a logarithmic axis.
     """
 
     def __init__(self, figure: Figure, alt: str) -> None:
+        _refuse_bars_on_log_axes(figure)
         self.alt = alt
         self.width_px, self.height_px = (round(inches * CSS_DPI) for inches in figure.get_size_inches())
         drawn = io.BytesIO()

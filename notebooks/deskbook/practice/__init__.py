@@ -1,19 +1,13 @@
 """Exercises: the learner's answer runs in a warm worker process, and the page says what is right and wrong.
 
-    exercise.py    what an exercise is and what its folder holds
-    answers.py     what counts as an answer: code, or fields such as a line or a schedule
-    client.py      hands an answer to the worker and takes back what happened
-    worker.py      the warm process: one forked child a check, killed when its time is up
-    child.py       the child: limits, the answer, pytest over `checks.py`
-    verdict.py     from what happened to one of five states
-    feedback.py    the states as HTML and as text
-    progress.py    what the learner has done, in `my-work/.progress.json`
-    magics.py      `%%exercise`, `%hint`, `%solution`, `%reset`, `%progress`
-    commands.py    `deskbook exercise ...`, the same on files
-    verify.py      the gate: an exercise is tested against right and wrong answers
-    verify_all.py  the gate over many exercises, two at a time
-    database.py    the database of one check
-    blocked.py     for checks: whether somebody waits for a lock in it
+    exercise/       what an exercise is: its folder, what counts as an answer, the answers that come with it
+    checking/       the processes: a client hands an answer to the worker, which forks a child for each check
+    learner/        what the learner meets: the verdict and its page, hints, progress, the magics
+    for_checks.py   what a `checks.py` may use: fixtures, and a wait for locks
+    gate.py         every exercise is tested against right and wrong answers
+    commands.py     `deskbook exercise ...`, the same on files
+
+Checking imports what an exercise is, the learner's side imports both, and the gate stands on all of them.
 
 All this protects from accidents: an endless loop, a fork, four gigabytes. It is no sandbox. An answer runs
 with the rights of the learner and can do what any program of theirs can do, so never check the answers of

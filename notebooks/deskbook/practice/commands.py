@@ -6,29 +6,22 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deskbook.checkout import NotACheckoutError
-
-from .errors import PracticeError
-from .exercise import Exercise, load, names
-from .folders import exercises_folder, work_folder
-from .progress import Progress
-
-if TYPE_CHECKING:
-    pass
+from deskbook.atomic_file import write_atomically
+from deskbook.checkout import NotACheckoutError, exercises_folder, work_folder
+from deskbook.practice.errors import PracticeError
+from deskbook.practice.exercise.definition import Exercise, load, names
+from deskbook.practice.learner.progress import Progress
 
 ANSWER = "answer.py"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog="Example: deskbook exercise start 41_lost_update")
 def exercise() -> None:
-    """Solve exercises in your editor, and write new ones.
-
-    Example: deskbook exercise start 41_lost_update
-    """
+    """Solve exercises in your editor, and write new ones."""
 
 
 def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +39,7 @@ def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 @_clear_errors
 def list_() -> None:
     """Show the exercises and which of them you have passed."""
-    from .pages import progress_page
+    from deskbook.practice.learner.help_pages import progress_page
 
     click.echo(str(progress_page(Progress())))
 
@@ -74,9 +67,9 @@ def start(name: str) -> None:
 @_clear_errors
 def check(name: str, file: Path | None) -> None:
     """Check your answer: my-work/exercises/NAME/answer.py, or FILE. Exit code 1 if it does not pass."""
-    from .client import client
-    from .feedback import feedback
-    from .verdict import submit
+    from deskbook.practice.checking.client import client
+    from deskbook.practice.learner.submission import submit
+    from deskbook.practice.learner.verdict_page import verdict_page
 
     chosen = load(name)
     path = file or _answer_path(chosen)
@@ -84,7 +77,7 @@ def check(name: str, file: Path | None) -> None:
         raise PracticeError(f"There is no {_shown(path)}. Begin with: deskbook exercise start {name}")
     verdict = submit(chosen, path.read_text(encoding="utf-8"), client, first_line=1)
     again = f"run `deskbook exercise check {name}`"
-    page = feedback(verdict, hint_command=f"deskbook exercise hint {name}", check_again=again)
+    page = verdict_page(verdict, hint_command=f"deskbook exercise hint {name}", check_again=again)
     if verdict.state != "not attempted":
         progress = Progress()
         progress.note_attempt(name, verdict.state, verdict.failing)
@@ -99,7 +92,7 @@ def check(name: str, file: Path | None) -> None:
 @_clear_errors
 def hint(name: str) -> None:
     """Show one hint more, for the check that your last answer failed at."""
-    from .pages import hint_page
+    from deskbook.practice.learner.help_pages import hint_page
 
     click.echo(str(hint_page(load(name), Progress(), f"deskbook exercise hint {name}")))
 
@@ -110,7 +103,7 @@ def hint(name: str) -> None:
 @_clear_errors
 def solution(name: str, anyway: bool) -> None:
     """Show our solution and why it works."""
-    from .pages import solution_page
+    from deskbook.practice.learner.help_pages import solution_page
 
     command = f"deskbook exercise solution {name} --anyway"
     click.echo(str(solution_page(load(name), Progress(), command, anyway=anyway)))
@@ -139,17 +132,17 @@ def reset(name: str) -> None:
 @_clear_errors
 def verify(chosen: tuple[str, ...], repeat: int) -> None:
     """Test the exercises themselves against right and wrong answers; without a name, all of them."""
-    from .verify_all import AT_A_TIME, verify_all
+    from deskbook.practice.gate import AT_A_TIME, verify_all
 
     every = list(dict.fromkeys(chosen)) or names()
     started, times = time.perf_counter(), "" if repeat == 1 else f", {repeat} times each"
     click.echo(f"{_exercises(len(every))}{times}, {AT_A_TIME} at a time. Seconds of each:")
     broken = 0
-    for outcome in verify_all([exercises_folder() / name for name in every], repeat):
-        broken += bool(outcome.problems)
-        said = "does not hold" if outcome.problems else "holds"
-        click.echo(f"{outcome.seconds:7.1f}  {outcome.name}  {said}")
-        for problem, met in outcome.problems.items():
+    for verified in verify_all([exercises_folder() / name for name in every], repeat):
+        broken += bool(verified.problems)
+        said = "does not hold" if verified.problems else "holds"
+        click.echo(f"{verified.seconds:7.1f}  {verified.name}  {said}")
+        for problem, met in verified.problems.items():
             click.echo(f"         {problem}" + ("" if repeat == 1 else f" ({met} of {repeat} times)"))
     seconds = time.perf_counter() - started
     if broken:
@@ -162,15 +155,21 @@ def _exercises(count: int) -> str:
     return f"{count} exercise{'s' * (count != 1)}"
 
 
-@exercise.command(epilog="Example: deskbook exercise new 42_keyed_lock")
+@exercise.command(epilog="Example: deskbook exercise new 12_fan_out")
 @click.argument("name")
 @_clear_errors
 def new(name: str) -> None:
-    """Write the skeleton of an exercise; verify lists what is to be done."""
-    from .skeleton import write_skeleton
+    """Make an exercise that works and that verify accepts; its author replaces it piece by piece.
+
+    NAME is the number of the lesson and words, such as 12_fan_out.
+    """
+    # In a checkout only, where the packages are that run a notebook.
+    from deskbook.authoring.run import run_notebook
+    from deskbook.practice.exercise.skeleton import write_skeleton
 
     folder = write_skeleton(exercises_folder(), name)
-    click.echo(f"{_shown(folder)} is there. What is to be done: deskbook exercise verify {name}")
+    run_notebook(folder / "exercise.ipynb")
+    click.echo(f"{_shown(folder)} is there, and holds. Change it, then: deskbook exercise verify {name}")
 
 
 def _answer_path(chosen: Exercise) -> Path:
@@ -187,9 +186,6 @@ def _shown(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, text)
     except OSError as error:
         raise PracticeError(f"{_shown(path)} cannot be written: {error.strerror}.") from None

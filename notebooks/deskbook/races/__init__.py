@@ -18,14 +18,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import BadSchedule, Deadlock, Diverged, Livelock, RaceError, UngatedIO
-    from .exploration import explore, explore_sync, replay
-    from .gates import AsyncpgGate, RedisGate, SQLAlchemyGate
-    from .http_request import Request, delete, get, patch, post, put, request
-    from .outcome import Failure
-    from .overlap import Overlap, can_overlap
-    from .report import Counterexample, NotProven, RaceFound, Report
-    from .timeline import Timeline
+    from deskbook.races._errors import (
+        BadSchedule,
+        Deadlock,
+        Diverged,
+        Livelock,
+        RaceError,
+        UngatedIO,
+        UnsupportedPython,
+    )
+    from deskbook.races._exploration import explore, explore_sync, replay
+    from deskbook.races._gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+    from deskbook.races._overlap import Overlap, can_overlap
+    from deskbook.races._story.outcome import Failure
+    from deskbook.races._story.report import Counterexample, NotProven, RaceFound, Report
+    from deskbook.races._story.timeline import Timeline
+    from deskbook.races._subject.http_request import Request, delete, get, patch, post, put, request
 
 __all__ = [
     "AsyncpgGate",
@@ -45,6 +53,7 @@ __all__ = [
     "SQLAlchemyGate",
     "Timeline",
     "UngatedIO",
+    "UnsupportedPython",
     "can_overlap",
     "delete",
     "explore",
@@ -57,17 +66,25 @@ __all__ = [
     "request",
 ]
 
-#: Module -> its public names. Imported on first use: the pytest plugin lives here and must cost nothing
-#: unused.
+#: Module -> its public names. They are imported on first use: the pytest plugin lives in this package, and a
+#: suite that never asks for it must not pay for the explorer.
 _HOMES = {
-    "errors": ("BadSchedule", "Deadlock", "Diverged", "Livelock", "RaceError", "UngatedIO"),
-    "exploration": ("explore", "explore_sync", "replay"),
-    "gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
-    "outcome": ("Failure",),
-    "overlap": ("Overlap", "can_overlap"),
-    "report": ("Counterexample", "NotProven", "RaceFound", "Report"),
-    "http_request": ("Request", "delete", "get", "patch", "post", "put", "request"),
-    "timeline": ("Timeline",),
+    "_errors": (
+        "BadSchedule",
+        "Deadlock",
+        "Diverged",
+        "Livelock",
+        "RaceError",
+        "UngatedIO",
+        "UnsupportedPython",
+    ),
+    "_exploration": ("explore", "explore_sync", "replay"),
+    "_gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
+    "_overlap": ("Overlap", "can_overlap"),
+    "_story.outcome": ("Failure",),
+    "_story.report": ("Counterexample", "NotProven", "RaceFound", "Report"),
+    "_story.timeline": ("Timeline",),
+    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request"),
 }
 
 

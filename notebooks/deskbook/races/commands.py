@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from .exploration import explore_sync
-from .http_files import read_http_file
-from .http_request import Request
-from .report import Report
+from deskbook.races._errors import UnsupportedPython
+from deskbook.races._exploration import explore_sync
+from deskbook.races._story.report import Report
+from deskbook.races._subject.http_files import read_http_file
+from deskbook.races._subject.http_request import Request
 
 
 @click.command()
@@ -74,7 +75,7 @@ def explore(
             max_schedules=max_schedules,
             cancel=cancel,
         )
-    except ValueError as error:
+    except (ValueError, UnsupportedPython) as error:
         raise click.ClickException(str(error)) from None
     click.echo(report.text())
     if report.counterexample is not None:

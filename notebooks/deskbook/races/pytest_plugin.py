@@ -54,8 +54,8 @@ class Explore:
     """What the fixture gives: call it like `deskbook.races.explore`.
 
     Args:
-        defaults: options from the marker.
-        schedule: the schedule of `--replay-schedule`, or None.
+        defaults: Options from the marker.
+        schedule: The schedule of `--replay-schedule`, or None.
     """
 
     def __init__(self, defaults: Mapping[str, Any], schedule: str | None) -> None:
@@ -69,8 +69,8 @@ class Explore:
             The report, or, where a loop is running, a coroutine that returns it.
 
         Raises:
-            RaceFound: with the text timeline.
-            NotProven: if the search ended before it covered what was asked.
+            RaceFound: With the text timeline.
+            NotProven: If the search ended before it covered what was asked.
         """
         __tracebackhide__ = True
         import asyncio
@@ -95,7 +95,7 @@ class Explore:
         allow_inconclusive: bool,
     ) -> Any:
         __tracebackhide__ = True
-        from .exploration import explore
+        from deskbook.races._exploration import explore
 
         report = await explore(make_app, requests, **options)
         return report.assert_no_race(allow_inconclusive=allow_inconclusive)
@@ -104,8 +104,8 @@ class Explore:
         self, make_app: Callable[[], Any], requests: Mapping[str, Any], options: dict[str, Any]
     ) -> Any:
         __tracebackhide__ = True
-        from .exploration import replay
-        from .report import RaceFound
+        from deskbook.races._exploration import replay
+        from deskbook.races._story.report import RaceFound
 
         known = ("invariant", "observe", "reset", "cancel", "clock_jumps", "send", "max_steps")
         chosen = {name: options[name] for name in known if name in options}

@@ -17,9 +17,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deskbook.services.access import ensure
     from deskbook.services.control import Status, status, stop
     from deskbook.services.databases import FreshDatabase, fresh_database
-    from deskbook.services.ensuring import ensure
     from deskbook.services.errors import ServicesError
     from deskbook.services.inspection import Inspection, inspect
     from deskbook.services.model import Service, Services
@@ -49,7 +49,7 @@ __all__ = [
 _HOMES = {
     "control": ("Status", "status", "stop"),
     "databases": ("FreshDatabase", "fresh_database"),
-    "ensuring": ("ensure",),
+    "access": ("ensure",),
     "errors": ("ServicesError",),
     "inspection": ("Inspection", "inspect"),
     "model": ("Service", "Services"),

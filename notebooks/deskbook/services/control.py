@@ -19,9 +19,9 @@ class Status:
     """One running supervisor.
 
     Attributes:
-        pid: its process number.
-        clients: process numbers that hold a lease.
-        services: the servers it runs.
+        pid: Its process number.
+        clients: Process numbers that hold a lease.
+        services: The servers it runs.
     """
 
     pid: int
@@ -33,7 +33,7 @@ def status() -> tuple[Status, ...]:
     """Return the supervisors of this user and environment: two where DESKBOOK_SERVICES changed.
 
     Raises:
-        ServicesError: one does not answer.
+        ServicesError: One does not answer.
     """
     found = []
     for answer in _ask_all({"op": "status"}, _STATUS_TIMEOUT_S):
@@ -49,7 +49,7 @@ def stop() -> tuple[Status, ...]:
         What was running, with the processes whose servers were taken away.
 
     Raises:
-        ServicesError: a supervisor does not answer.
+        ServicesError: A supervisor does not answer.
     """
     running = status()
     for _ in _ask_all({"op": "stop"}, _STOP_TIMEOUT_S):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deskbook.services import statements
+from deskbook.services.access import ensure
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import ensure
 from deskbook.services.keeper import Keeper, keeper
 from deskbook.services.templates import Template, ready_template, remove_old_templates
 
@@ -28,10 +28,10 @@ def fresh_database(template: Template | None = None) -> FreshDatabase:
     safely, also on a server named by DATABASE_URL.
 
     Args:
-        template: what to clone; None for an empty database.
+        template: What to clone; None for an empty database.
 
     Raises:
-        ServicesError: there is no server, or its user may not create databases.
+        ServicesError: There is no server, or its user may not create databases.
     """
     return FreshDatabase(template)
 

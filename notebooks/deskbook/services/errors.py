@@ -7,8 +7,8 @@ class ServicesError(Exception):
     """A server cannot be had. The text never holds a password.
 
     Attributes:
-        problem: what happened and what was expected.
-        remedy: what to do next.
+        problem: What happened and what was expected.
+        remedy: What to do next.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:

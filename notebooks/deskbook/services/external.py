@@ -34,11 +34,11 @@ def check(name: str, url: str, *, timeout_s: float = _CONNECT_TIMEOUT_S) -> Serv
 
     Args:
         name: "postgres" or "redis".
-        url: its address; a SQLAlchemy address such as `postgresql+asyncpg://` is taken as well.
-        timeout_s: seconds to wait for the server.
+        url: Its address; a SQLAlchemy address such as `postgresql+asyncpg://` is taken as well.
+        timeout_s: Seconds to wait for the server.
 
     Raises:
-        ServicesError: the address is wrong or the server does not answer; the password is not repeated.
+        ServicesError: The address is wrong or the server does not answer; the password is not repeated.
     """
     plain = _plain(name, url)
     probe = _postgres_version if name == "postgres" else _redis_version

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from deskbook.services import binaries, external
-from deskbook.services.ensuring import require_posix
+from deskbook.services.access import require_posix
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import NAMES
 
@@ -17,12 +17,12 @@ class Inspection:
 
     Attributes:
         service: "postgres" or "redis".
-        origin: what would be taken, as in `Service.origin`; None where there is nothing.
-        version: its version; None where it could not be read.
-        reason: why this one, in half a sentence.
-        problem: what is wrong, a sentence without passwords; None when all is well.
-        remedy: what to do about it; None when all is well.
-        others: further servers of this machine that were passed over, the next one first.
+        origin: What would be taken, as in `Service.origin`; None where there is nothing.
+        version: Its version; None where it could not be read.
+        reason: Why this one is taken, in half a sentence.
+        problem: What is wrong, a sentence without passwords; None when all is well.
+        remedy: What to do about it; None when all is well.
+        others: Further servers of this machine that were passed over, the next one first.
     """
 
     service: str
@@ -72,7 +72,7 @@ def _inspect(name: str) -> Inspection:
 
 def _version(name: str, found: binaries.Binaries) -> str:
     if name == "postgres" and sys.platform != "win32":
-        from deskbook.services.processes import unprivileged_user
+        from deskbook.services.postgres_server import unprivileged_user
 
         unprivileged_user()
     try:

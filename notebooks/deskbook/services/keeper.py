@@ -11,11 +11,11 @@ import asyncio
 import atexit
 import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from deskbook.processes.fork_local import ForkLocal
 from deskbook.services.errors import ServicesError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Keeper:
     """A connection in a thread of its own; statements of all threads run one after the other.
 
     Args:
-        url: address of the maintenance database.
+        url: Address of the maintenance database.
     """
 
     def __init__(self, url: str) -> None:
@@ -107,20 +107,21 @@ class _Keepers:
         self.by_url: dict[str, Keeper] = {}
 
 
-_keepers = _Keepers()
+#: Threads do not survive a fork: a forked child opens a keeper of its own.
+_keepers = ForkLocal(_Keepers)
 
 
 def keeper(url: str, on_open: Callable[[Keeper], None]) -> Keeper:
     """Return this process's keeper for `url`, opening it on first use and after its server has gone.
 
     Args:
-        url: address of the maintenance database.
-        on_open: called once with a new keeper.
+        url: Address of the maintenance database.
+        on_open: Called once with a new keeper.
 
     Raises:
-        ServicesError: the server cannot be reached.
+        ServicesError: The server cannot be reached.
     """
-    keepers = _keepers
+    keepers = _keepers.get()
     with keepers.lock:
         found = keepers.by_url.get(url)
         if found is None or not found.is_usable:
@@ -137,19 +138,7 @@ def keeper(url: str, on_open: Callable[[Keeper], None]) -> Keeper:
         return found
 
 
+@atexit.register
 def _close_all() -> None:
-    for found in list(_keepers.by_url.values()):
+    for found in list(_keepers.get().by_url.values()):
         found.close()
-
-
-def _forget_after_fork() -> None:
-    """Threads do not survive a fork: a child opens a keeper of its own."""
-    global _keepers
-    _inherited.append(_keepers)
-    _keepers = _Keepers()
-
-
-_inherited: list[_Keepers] = []
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -37,11 +37,11 @@ def launch_shared(state: StateFolder, lock: int) -> None:
     or a supervisor holds it.
 
     Args:
-        state: the state folder.
-        lock: descriptor from `StateFolder.try_lock`; closed here.
+        state: The state folder.
+        lock: Descriptor from `StateFolder.try_lock`; closed here.
 
     Raises:
-        ServicesError: the process could not be started.
+        ServicesError: The process could not be started.
     """
     with os.fdopen(lock), socket.socket(socket.AF_UNIX) as listener:
         state.clear()
@@ -63,15 +63,15 @@ def launch_private(state: StateFolder, lock: int, settings: Mapping[str, Mapping
     """Start a supervisor that serves this process alone and ends with it.
 
     Args:
-        state: a new state folder.
-        lock: descriptor from `StateFolder.try_lock`; closed here.
-        settings: settings by service name.
+        state: A new state folder.
+        lock: Descriptor from `StateFolder.try_lock`; closed here.
+        settings: Settings by service name.
 
     Returns:
         The only connection to it.
 
     Raises:
-        ServicesError: the process could not be started.
+        ServicesError: The process could not be started.
     """
     ours, theirs = socket.socketpair()
     with os.fdopen(lock), theirs:

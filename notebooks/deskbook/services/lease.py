@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deskbook.services import launcher, processes
+from deskbook.services import launcher
 from deskbook.services.binaries import Binaries
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Service
+from deskbook.services.server import log_tail
 from deskbook.services.state import StateFolder
 
 _DEADLINE_S = 60.0
@@ -30,8 +31,8 @@ class Lease:
     exec (`subprocess`) holds none.
 
     Args:
-        connection: connected socket.
-        state: the state folder of the supervisor, for its log.
+        connection: Connected socket.
+        state: The state folder of the supervisor, for its log.
     """
 
     def __init__(self, connection: socket.socket, state: StateFolder) -> None:
@@ -43,8 +44,8 @@ class Lease:
         """Ask for servers.
 
         Raises:
-            ConnectionError: the supervisor ended before it answered.
-            ServicesError: a server could not be started; the message has the reason.
+            ConnectionError: The supervisor ended before it answered.
+            ServicesError: A server could not be started; the message has the reason.
         """
         wanted = {name: found.as_dict() for name, found in binaries.items()}
         answer = ask(self._connection, {"op": "lease", "pid": os.getpid(), "binaries": wanted})
@@ -77,7 +78,7 @@ def acquire(state: StateFolder, binaries: Mapping[str, Binaries]) -> tuple[Lease
     """Get a lease on the servers of `state`, starting supervisor and servers where they do not run.
 
     Raises:
-        ServicesError: they cannot be started.
+        ServicesError: They cannot be started.
     """
     deadline = time.monotonic() + _DEADLINE_S
     failures = 0
@@ -98,7 +99,7 @@ def acquire(state: StateFolder, binaries: Mapping[str, Binaries]) -> tuple[Lease
             lease.close()
             raise
     raise ServicesError(
-        f"The process that owns the servers does not answer ({processes.log_tail(state.log)}).",
+        f"The process that owns the servers does not answer ({log_tail(state.log)}).",
         "Run `deskbook services stop`, then try again.",
     )
 
@@ -131,8 +132,8 @@ def ask(connection: socket.socket, request: Mapping[str, Any]) -> dict[str, Any]
     """Send one request and read its answer.
 
     Raises:
-        ConnectionError: the supervisor ended before it answered.
-        ServicesError: it did not answer in time.
+        ConnectionError: The supervisor ended before it answered.
+        ServicesError: It did not answer in time.
     """
     try:
         connection.sendall(json.dumps(request).encode() + b"\n")

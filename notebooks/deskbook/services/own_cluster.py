@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deskbook.services import binaries
+from deskbook.services.access import disk_trouble_as_sentence, require_posix
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import disk_trouble_as_sentence, require_posix
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Services
 
@@ -26,13 +26,13 @@ def cluster(
     process however it ends.
 
     Args:
-        postgres: settings by their name in postgresql.conf, `{}` for the usual ones; None for no PostgreSQL.
-        redis: settings by their name in valkey.conf, `{}` for the usual ones; None for no Valkey.
+        postgres: Settings by their name in postgresql.conf, `{}` for the usual ones; None for no PostgreSQL.
+        redis: Settings by their name in valkey.conf, `{}` for the usual ones; None for no Valkey.
 
     Example: `with cluster(postgres={"max_connections": "5"}) as own: ...`
 
     Raises:
-        ServicesError: a server cannot be had, or refuses a setting; the message holds what it said.
+        ServicesError: A server cannot be had, or refuses a setting; the message holds what it said.
     """
     given = {"postgres": postgres, "redis": redis}
     return OwnCluster({name: dict(settings) for name, settings in given.items() if settings is not None})

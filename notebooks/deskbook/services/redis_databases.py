@@ -6,8 +6,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from deskbook.services.access import ensure
 from deskbook.services.both_ways import BothWays
-from deskbook.services.ensuring import ensure
 from deskbook.services.errors import ServicesError
 from deskbook.services.model import Service
 
@@ -30,15 +30,16 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS
 def fresh_redis() -> FreshRedis:
     """Give a logical database of one's own for a `with` or `async with` block; the target is its address.
 
-    It is empty at the start and flushed at the end. Claims are keys in database 0 naming a connection that
-    the holder keeps open, so the claim of a process that died is free at once. On a server named by REDIS_URL
-    only databases that are empty, or were claimed here before, are taken: nobody's data are flushed.
+    It is empty at the start and flushed at the end. A claim is a key in database 0 that names a connection of
+    its holder, who keeps it open: so the claim of a process that died is free at once. On a server named by
+    REDIS_URL only databases that are empty, or were claimed here before, are taken: nobody's data are
+    flushed.
 
     Logical databases keep keys apart, and nothing else: channels, functions and CONFIG are the whole
     server's.
 
     Raises:
-        ServicesError: there is no server, or all its databases are taken.
+        ServicesError: There is no server, or all its databases are taken.
     """
     return FreshRedis()
 

@@ -24,7 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deskbook.services import processes
+from deskbook.processes.leftovers import kill_if_ours
 from deskbook.services.errors import ServicesError
 
 #: Part of the key: a supervisor started by older code with another protocol is not spoken to.
@@ -38,7 +38,7 @@ class StateFolder:
     """A folder `deskbook-<uid>-<key>` in the directory for temporary files.
 
     Args:
-        path: the folder; it need not exist.
+        path: The folder; it need not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class StateFolder:
         """Make the folder, or check that the one there is ours and closed to others.
 
         Raises:
-            ServicesError: somebody else made it, or it cannot be made.
+            ServicesError: Somebody else made it, or it cannot be made.
         """
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
@@ -77,8 +77,8 @@ class StateFolder:
             ) from None
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise ServicesError(
-                f"{self.path} exists but is not a folder of yours that is closed to others, so it is not "
-                "used.",
+                f"{self.path} exists but is not a folder of yours that is closed to others, "
+                "so it is not used.",
                 "Remove it, or set TMPDIR to another folder.",
             )
         return None
@@ -141,8 +141,8 @@ class StateFolder:
             data = Path(self._data_note.read_text())
             # The note was written by us; the check keeps a damaged one from naming another folder.
             if data.name.startswith(f"deskbook-data-{os.getuid()}-"):
-                processes.kill_if_ours(data / "postgres/data/postmaster.pid", data.name, signal.SIGQUIT)
-                processes.kill_if_ours(data / "redis/server.pid", data.name, signal.SIGTERM)
+                kill_if_ours(data / "postgres/data/postmaster.pid", data.name, signal.SIGQUIT)
+                kill_if_ours(data / "redis/server.pid", data.name, signal.SIGTERM)
                 shutil.rmtree(data, ignore_errors=True)
         for path in (self._data_note, self.socket, self.log):
             path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ async def create_database(connection: asyncpg.Connection, name: str, source: str
     """Create a database, empty or as a clone of `source`.
 
     Raises:
-        ServicesError: the user of the connection may not create databases.
+        ServicesError: The user of the connection may not create databases.
     """
     import asyncpg
 

@@ -27,6 +27,7 @@ from typing import Any
 from deskbook.services.binaries import Binaries
 from deskbook.services.errors import ServicesError
 from deskbook.services.postgres_server import PostgresServer
+from deskbook.services.server import Server
 from deskbook.services.state import StateFolder, remove_leftovers
 from deskbook.services.valkey_server import ValkeyServer
 
@@ -39,13 +40,10 @@ _REQUEST_MAX_BYTES = 65_536
 _SEND_TIMEOUT_S = 1.0
 _CHILD_CHECK_S = 0.5
 
-_SERVERS: Mapping[str, type[PostgresServer] | type[ValkeyServer]] = {
-    "postgres": PostgresServer,
-    "redis": ValkeyServer,
-}
+_SERVERS: Mapping[str, type[Server]] = {"postgres": PostgresServer, "redis": ValkeyServer}
 
 
-class Client:
+class LeaseHolder:
     """One connection and what came over it."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -57,16 +55,15 @@ class Client:
 class Supervisor:
     """Serve clients until the last one has gone.
 
-    Single-threaded on purpose: requests are answered one after the other, so a server cannot be started
-    twice.
+    It has one thread on purpose: requests are answered one after the other, so no server is started twice.
 
     Args:
-        state: the locked state folder, removed at the end.
-        lock: descriptor of its lock.
-        listener: socket for clients to connect to; None when `owner` is the only one.
-        owner: connection of the process that started a private supervisor.
-        settings: settings by service name, for servers that differ from the usual.
-        grace_s: seconds to stay after the last lease.
+        state: The locked state folder, removed at the end.
+        lock: Descriptor of its lock.
+        listener: Socket for clients to connect to; None when `owner` is the only one.
+        owner: Connection of the process that started a private supervisor.
+        settings: Settings by service name, for servers that differ from the usual.
+        grace_s: Seconds to stay after the last lease.
     """
 
     def __init__(
@@ -84,11 +81,11 @@ class Supervisor:
         self._settings = settings
         self._grace_s = grace_s
         self._selector = selectors.DefaultSelector()
-        self._clients: dict[socket.socket, Client] = {}
-        self._servers: dict[str, PostgresServer | ValkeyServer] = {}
+        self._clients: dict[socket.socket, LeaseHolder] = {}
+        self._servers: dict[str, Server] = {}
         self._data: Path | None = None
         self._stopping = False
-        self._stop_waiters: list[Client] = []
+        self._stop_waiters: list[LeaseHolder] = []
         self._idle_until = time.monotonic() + max(grace_s, _FIRST_CLIENT_TIMEOUT_S)
         if listener is not None:
             listener.setblocking(False)
@@ -135,16 +132,16 @@ class Supervisor:
 
     def _add(self, connection: socket.socket) -> None:
         connection.settimeout(_SEND_TIMEOUT_S)
-        self._clients[connection] = Client(connection)
+        self._clients[connection] = LeaseHolder(connection)
         self._selector.register(connection, selectors.EVENT_READ)
 
-    def _drop(self, client: Client) -> None:
+    def _drop(self, client: LeaseHolder) -> None:
         if self._clients.pop(client.connection, None) is not None:
             self._selector.unregister(client.connection)
             client.connection.close()
         self._idle_until = time.monotonic() + self._grace_s
 
-    def _read(self, client: Client) -> None:
+    def _read(self, client: LeaseHolder) -> None:
         try:
             chunk = client.connection.recv(_REQUEST_MAX_BYTES)
         except OSError:
@@ -157,7 +154,7 @@ class Supervisor:
         for line in lines:
             self._answer(client, json.loads(line))
 
-    def _answer(self, client: Client, request: dict[str, Any]) -> None:
+    def _answer(self, client: LeaseHolder, request: dict[str, Any]) -> None:
         if request["op"] == "stop":
             self._stop_waiters.append(client)
             self._stopping = True
@@ -168,7 +165,7 @@ class Supervisor:
             answer = self._lease(request["binaries"])
         self._send(client, answer)
 
-    def _send(self, client: Client, answer: dict[str, Any]) -> None:
+    def _send(self, client: LeaseHolder, answer: dict[str, Any]) -> None:
         try:
             client.connection.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:
@@ -199,19 +196,15 @@ class Supervisor:
         except ServicesError as error:
             return {"error": [error.problem, error.remedy]}
         except OSError as error:
-            return {
-                "error": [
-                    f"The servers could not be started: {error}.",
-                    "Free some disk space and try again.",
-                ]
-            }
+            problem = f"The servers could not be started: {error}."
+            return {"error": [problem, "Free some disk space and try again."]}
         return {"services": self._addresses()}
 
     def _start(self, wanted: Mapping[str, Binaries]) -> None:
         """Start servers side by side; if one fails, none of them stays."""
         if wanted and self._data is None:
             self._data = self._state.make_data_folder()
-        started: dict[str, PostgresServer | ValkeyServer] = {}
+        started: dict[str, Server] = {}
         try:
             # Valkey first: it starts while initdb works.
             for name, found in sorted(wanted.items(), reverse=True):
@@ -260,8 +253,7 @@ def main(arguments: dict[str, Any]) -> None:
             None; `settings`; `grace_s`.
     """
     if os.fork():
-        # The parent ends, so that we are nobody's child: Jupyter kernels end their children when they shut
-        # down.
+        # The parent ends, so that we are nobody's child: a Jupyter kernel ends its children with itself.
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -32,10 +32,9 @@ class Template:
     """What a cloned database holds.
 
     Attributes:
-        name: identifies the content; put a hash of migrations and data in it, so that other content has
-        another
-            name. Any text; it is shortened to fit a database name.
-        build: called with the address of an empty database, once a server and name; a plain or a coroutine
+        name: Any text that identifies the content; it is shortened to fit a database name. Put a hash of
+            migrations and data in it, so that other content has another name.
+        build: Called with the address of an empty database, once a server and name; a plain or a coroutine
             function. It runs in a thread without an event loop, so it may call `asyncio.run`. If it fails or
             its process dies, the half-built database is dropped and the next caller builds again. End it with
             ANALYZE where query plans matter: statistics are cloned too.
@@ -63,8 +62,8 @@ def ready_template(kept: Keeper, template: Template) -> str:
     has the final name is never half-built.
 
     Raises:
-        ServicesError: another process has been building for too long.
-        Exception: whatever `template.build` raises.
+        ServicesError: Another process has been building for too long.
+        Exception: Whatever `template.build` raises.
     """
     name = template.database
     with _one_at_a_time:

@@ -10,14 +10,13 @@ The block starts when the app answers and ends when its process is gone. To keep
 `desk = await serving_app(...).start()`, later `await desk.stop()`. If the kernel dies, however it dies, the
 server ends too.
 
-On Linux the server is forked from a process that has imported FastAPI and uvicorn (`deskbook.forking`) and is
-up in 20 ms. Elsewhere, and with a setting that an interpreter reads at its start, it gets a fresh one.
+On Linux the server is forked from a process that has imported FastAPI and uvicorn (`deskbook.processes`) and
+is up in 20 ms. Elsewhere, and with a setting that an interpreter reads at its start, it gets a fresh one.
 
 `deskbook.serving.trace` says who holds the event loop when. It is not imported here: the server process
 imports this package and has no use for matplotlib.
 """
 
-from deskbook.serving.errors import ServingError
-from deskbook.serving.served import ServedApp, serving_app
+from deskbook.serving.served_app import ServedApp, ServingError, serving_app
 
 __all__ = ["ServedApp", "ServingError", "serving_app"]

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from deskbook.pictures import Row, Span
 from deskbook.pictures.timeline import State
-from deskbook.serving.errors import ServingError
-from deskbook.serving.served import ServedApp
-from deskbook.serving.steps import NUMBER_HEADER, STEPS_PATH, Noted, Step
+from deskbook.serving.served_app import ServedApp, ServingError
+from deskbook.serving.step_recorder import NUMBER_HEADER, STEPS_PATH, Noted, Step
 
 TIMEOUT_S = 10.0
 #: A step shorter than this stops nobody that one could see in a picture.

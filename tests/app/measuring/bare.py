@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from deskbook.module_cells import write_module
 from deskbook.serving import ServedApp, serving_app
-from deskbook.serving.modules import write_module
 
 FASTAPI = """
 from decimal import Decimal

@@ -12,12 +12,12 @@ from typing import Any
 
 import asyncpg
 import httpx
-from deskbook.running import TOKEN_SECRET, USER
+from deskbook.desk.database import TOKEN_SECRET, USER
 from deskbook.services import fresh_redis
 from deskbook.serving import ServedApp, serving_app
 
-from reference_app.identity.service import OPERATOR_SCOPES, SCOPES
 from reference_app.identity.tokens import Tokens
+from reference_app.nouns import OPERATOR_SCOPES, SCOPES
 
 CONNECTIONS = 32
 ORDERS = 10_000

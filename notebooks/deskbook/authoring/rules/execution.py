@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from ..document import Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Document
+from deskbook.authoring.rules.registry import Problem, rule
 
 RUN = "Run `deskbook notebook run NOTEBOOK` and commit the result."
 

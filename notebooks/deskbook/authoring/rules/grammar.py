@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..document import Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: The sections of a lesson; a heading starts with these words: "## Break it: one call stops the desk".
 SECTIONS = (
@@ -29,15 +29,22 @@ _BULLET = re.compile(r"^\s*[-*]\s+(.+?)\s*$", re.MULTILINE)
 
 def headings(document: Document) -> list[tuple[int, str]]:
     """Return (level, text) of the headings, without those inside code fences."""
-    found = []
-    for cell in document.markdown_cells:
-        fenced = False
-        for line in cell.source.splitlines():
-            fenced ^= line.lstrip().startswith(("```", "~~~"))
-            match = _HEADING.match(line)
-            if match and not fenced:
-                found.append((len(match.group(1)), match.group(2)))
-    return found
+    return [heading for cell in document.markdown_cells for heading in _headings(cell)]
+
+
+def _headings(cell: Cell) -> Iterator[tuple[int, str]]:
+    fenced = False
+    for line in cell.source.splitlines():
+        fenced ^= line.lstrip().startswith(("```", "~~~"))
+        match = _HEADING.match(line)
+        if match and not fenced:
+            yield len(match.group(1)), match.group(2)
+
+
+def section_of(cell: Cell) -> str | None:
+    """Return the last section of the grammar that begins in a markdown cell, or None."""
+    found = [_section(text) for level, text in _headings(cell) if level == 2]
+    return next((name for name in reversed(found) if name), None)
 
 
 @rule(

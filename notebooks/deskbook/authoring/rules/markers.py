@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..document import Cell, Document
-from ..lint import Problem, rule
-from ..markers import COMMENT_MARKERS, TAGS, ignore_reason
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.markers import COMMENT_MARKERS, TAGS, ignore_reason
+from deskbook.authoring.rules.registry import Problem, rule
 
 _LOOKS_LIKE_MARKER = re.compile(r"NBVAL|PYTEST_VALIDATE", re.IGNORECASE)
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..document import Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Document
+from deskbook.authoring.rules.registry import Problem, rule
 
 LIST_KEYS = ("needs", "topics", "patterns", "exercises")
 NOTE_KEYS = {"ask", "demo", "expect", "if_it_breaks"}

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ..document import Cell, Document
-from ..lint import Problem, rule
-from ..normalise import COLOURS
-from .style import NOT_PROSE
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.normalise import COLOURS
+from deskbook.authoring.rules.registry import Problem, rule
+from deskbook.authoring.rules.style import NOT_PROSE
 
 _NUMBER = r"\d[\d,_]*(?:\.\d+)?"
 #: Not a part of a name (`aiohttp3`, `p-95`), of a path or of a longer number.

@@ -6,8 +6,8 @@ import re
 import socket
 from collections.abc import Iterator
 
-from ..document import Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Document
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Largest stored output of a cell, in bytes; a repository of notebooks stays quick to clone and review.
 LARGEST_OUTPUT_BYTES = 400_000

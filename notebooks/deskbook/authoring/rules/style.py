@@ -6,8 +6,8 @@ import re
 import statistics
 from collections.abc import Iterator
 
-from ..document import Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Document
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Longest code cell, in lines. Measured in courses that are read: 95 % of their cells are shorter than this.
 LONGEST_CELL = 25

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from ..document import Cell, Document
-from ..lint import Problem, rule
+from deskbook.authoring.document import Cell, Document
+from deskbook.authoring.rules.registry import Problem, rule
 
 #: Text on stderr that means that something failed outside of the cell's own code.
 FAILURE_TEXTS = (
@@ -114,7 +114,7 @@ def failure_on_stderr(document: Document) -> Iterator[Problem]:
 @rule(
     "swallowed-app-error",
     reason="With `raise_app_exceptions=False` a failing background task leaves a 200 and no trace.",
-    fix="Use `deskbook.running.running_app()`, or leave the option at its default.",
+    fix="Use `deskbook.desk.running_app()`, or leave the option at its default.",
 )
 def swallowed_app_error(document: Document) -> Iterator[Problem]:
     """Report test clients that swallow the exceptions of the app."""

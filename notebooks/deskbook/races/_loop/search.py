@@ -1,0 +1,188 @@
+"""One search in process, from its first run to its report.
+
+The parts: `Progress` says which prefix comes next and what is left of the budget, `InProcess` runs it, a
+judge looks at the result. This module ties them together, and turns a failing run into a counterexample: made
+smaller, replayed to be sure, recorded line by line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+from deskbook.races._errors import Diverged
+from deskbook.races._loop.recorder import record
+from deskbook.races._loop.runner import InProcess
+from deskbook.races._schedule import Step
+from deskbook.races._search.frontier import Follow, Lenient, Redundant
+from deskbook.races._search.judges import Judge, judge_without_check
+from deskbook.races._search.minimise import Attempt, minimise
+from deskbook.races._search.options import Options
+from deskbook.races._search.progress import Progress
+from deskbook.races._search.verdict import EVERY_AWAIT, make_report
+from deskbook.races._story.outcome import Failure
+from deskbook.races._story.report import Counterexample, Report
+from deskbook.races._story.run_result import RunResult
+from deskbook.races._subject.scenario import Scenario
+
+#: How often the clock is looked at, in runs.
+_RUNS_BETWEEN_LOOKS = 16
+
+#: Seconds of search after which the caller's own loop may run.
+_SLICE_S = 0.05
+
+#: Random schedules that are tried at least, where a budget of schedules is given.
+_RANDOM_RUNS = 50
+
+
+async def explore_in_process(scenario: Scenario, options: Options) -> Report:
+    """Search the interleavings at every await; see `explore`."""
+    search = InProcessSearch(scenario, options)
+    for _ in search.slices():
+        await asyncio.sleep(0)
+    report = search.report()
+    if search.progress.needs_unreduced_search:
+        return await explore_in_process(scenario, dataclasses.replace(options, reduce=False))
+    return report
+
+
+class InProcessSearch:
+    """A search over the interleavings of one scenario.
+
+    Args:
+        scenario: What to run.
+        options: How far to go.
+    """
+
+    def __init__(self, scenario: Scenario, options: Options) -> None:
+        self.progress = Progress(scenario, options, EVERY_AWAIT)
+        self._scenario = scenario
+        self._options = options
+        self._runner = InProcess(
+            scenario,
+            cancellable=options.cancel,
+            explore_clock=options.clock == "explored",
+            clock_jumps=options.clock_jumps,
+            max_steps=options.max_steps,
+        )
+        self._judge = self._make_judge()
+
+    def slices(self) -> Iterator[None]:
+        """Search; pause now and then, so that the caller can let its own loop run."""
+        progress = self.progress
+        progress.begin()
+        progress.begin_systematic_part()
+        try:
+            with self._runner.in_control():
+                self._prepare()
+        except Diverged as error:
+            progress.diverged = str(error)
+            return
+        yield
+        while progress.failing is None or not self._options.stop_at_first:
+            with self._runner.in_control():
+                more = self._search_for(_SLICE_S)
+            if not more:
+                break
+            yield
+        if progress.needs_random_part:
+            progress.begin_random_part()
+            with self._runner.in_control():
+                try:
+                    self._sample()
+                except Diverged as error:
+                    progress.diverged = str(error)
+
+    def report(self) -> Report:
+        """Return the report of a search that has ended."""
+        progress, runner = self.progress, self._runner
+        with runner.in_control():
+            runner.loop.set_symmetry(())
+            found = self._counterexample(*progress.failing) if progress.failing is not None else None
+            runner.close()
+        if runner.ungated:
+            used = ", ".join(sorted(runner.ungated))
+            progress.notes.append(f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers")
+        progress.clock_was_held_back = runner.clock_was_held_back
+        return make_report(progress, found)
+
+    def _prepare(self) -> None:
+        self._runner.warm_up()
+        if self.progress.serializable is not None:
+            for run in self.progress.serializable.sequential_runs():
+                self._runner.run(run.chooser, run.note, order=run.order)
+        self._runner.loop.set_symmetry(self.progress.twins)
+
+    def _make_judge(self) -> Judge:
+        check = self._scenario.invariant
+        first = judge_without_check(check, self.progress.serializable)
+        then = None if check is None else self._runner.judge_by(check)
+        if first is None or then is None:
+            only = first or then
+            assert only is not None
+            return only
+        return lambda result: first(result) or then(result)
+
+    def _judge_all_names(self, result: RunResult) -> Failure | None:
+        found = None
+        for renaming in self.progress.names_to_judge(result):
+            if found is None and (found := self._judge(result)) is not None:
+                self.progress.renaming = renaming
+            if found is not None and not self._options.collect_outcomes:
+                break
+        return found
+
+    def _search_for(self, seconds: float) -> bool:
+        """Run schedules for a while; tell whether there are more to run."""
+        progress, run = self.progress, self._runner.run
+        reduce = self._options.reduce
+        until = min(time.perf_counter() + seconds, progress.deadline)
+        # Without twins there is one way to name the requests, and asking for it costs as much as judging.
+        judge = self._judge_all_names if progress.twins or self._options.collect_outcomes else self._judge
+        while (prefix := progress.next_prefix()) is not None:
+            chooser = Follow(prefix.steps, prunes=reduce, reduce=reduce, expected=prefix.options)
+            progress.renaming = {}
+            try:
+                result = run(chooser, judge)
+            except Redundant:
+                continue
+            except Diverged as error:
+                progress.diverged = str(error)
+                return False
+            if progress.note(chooser, result, len(prefix.steps)):
+                return False
+            if progress.runs % _RUNS_BETWEEN_LOOKS == 0 and time.perf_counter() > until:
+                return not progress.time_is_up()
+        return False
+
+    def _sample(self) -> None:
+        """Try random schedules with what is left of the budget."""
+        progress = self.progress
+        judge = self._judge_all_names if progress.twins else self._judge
+        for chooser in progress.random_choosers(_RANDOM_RUNS):
+            progress.renaming = {}
+            progress.note_random_run(chooser, self._runner.run(chooser, judge))
+
+    def _counterexample(self, steps: Sequence[Step], failure: Failure) -> Counterexample | None:
+        smaller = minimise(steps, lambda wish: self._attempt(wish, failure))
+        try:
+            found, again = record(self._runner, self._judge, smaller)
+        except Diverged as error:
+            self.progress.diverged = str(error)
+            return None
+        if again is None:
+            self.progress.note_other_result(smaller, failure)
+            return None
+        return found
+
+    def _attempt(self, wish: Sequence[Step], failure: Failure) -> Attempt:
+        chooser = Lenient(wish)
+        try:
+            result = self._runner.run(chooser, self._judge)
+        except Diverged:
+            return None
+        if result.failure is None or result.failure.kind != failure.kind:
+            return None
+        return chooser.steps, chooser.cost

@@ -1,0 +1,143 @@
+"""What is explored: a subject and the requests that meet in it.
+
+The subject is what `make_app` returns: an ASGI application, or any object that service functions work on. It
+is made anew for every schedule, because an `asyncio.Lock` or a cache that lives on would carry one run into
+the next. Making it is most of the cost of a short run, so a caller may pass `reset` instead; the explorer
+then trusts that `reset` puts everything back, and says so in the report.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sysconfig
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from deskbook.races._errors import UnsupportedPython
+from deskbook.races._schedule import check_names
+from deskbook.races._subject import asgi
+from deskbook.races._subject.http_request import Request
+from deskbook.races._subject.lifespan import Lifespan
+
+Check = Callable[..., Any]
+Observe = Callable[[Any], Any]
+
+
+class Scenario:
+    """One question to the explorer.
+
+    Args:
+        make_app: Returns the subject; may be a coroutine function.
+        requests: Name -> `Request`, or a function that returns an awaitable, called with the subject if it
+            takes an argument.
+        invariant: Called with the subject and the responses after every run.
+        observe: Returns the state to compare and to show.
+        reset: Puts one subject back instead of making a new one for every run.
+        send: "asgi" calls the application, "httpx" goes through an `httpx.AsyncClient`.
+    """
+
+    def __init__(
+        self,
+        make_app: Callable[[], Any],
+        requests: Mapping[str, Any],
+        *,
+        invariant: Check | None = None,
+        observe: Observe | None = None,
+        reset: Check | None = None,
+        send: str = "asgi",
+    ) -> None:
+        _refuse_free_threading()
+        if not requests:
+            raise ValueError("requests is empty: pass at least one, such as {'A': get('/')}")
+        check_names(requests)
+        self.make_app = make_app
+        self.names = tuple(requests)
+        self.requests = dict(requests)
+        self.has_http = any(isinstance(value, Request) for value in requests.values())
+        self.invariant = invariant
+        self.observe = observe
+        self.reset = reset
+        self.reset_takes_app = reset is not None and takes_an_argument(reset)
+        self._call = {"asgi": asgi.call_raw, "httpx": asgi.call_httpx}[send]
+        self._starters = {name: self._starter(value) for name, value in requests.items()}
+
+    def _starter(self, value: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+        if isinstance(value, Request):
+            template = asgi.RequestTemplate(value)
+            return lambda app, state: self._call(app, template, state)
+        if not callable(value):
+            raise TypeError(f"a request must be made with get(), post(), ... or be a function, not {value!r}")
+        if takes_an_argument(value):
+            return lambda app, state: value(app)
+        return lambda app, state: value()
+
+    def start(self, name: str, app: Any, state: dict[str, Any] | None) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of one request.
+
+        Args:
+            name: The request.
+            app: The subject of the run.
+            state: What the lifespan of an application handed on, or None without one.
+        """
+        return as_coroutine(self._starters[name](app, state))
+
+    def check_cancellable(self, names: Iterable[str]) -> None:
+        """Refuse to cancel what is not one of the requests.
+
+        Raises:
+            ValueError: With the name that is not known.
+        """
+        for name in names:
+            if name not in self.names:
+                raise ValueError(
+                    f"cancel names {name!r}, which is not one of the requests {list(self.names)}"
+                )
+
+    def lifespan_of(self, app: Any) -> Lifespan | None:
+        """Return the lifespan that must be started before the requests, or None if there is none."""
+        return Lifespan(app) if self.has_http and Lifespan.is_needed(app) else None
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Name -> what the request is, such as "POST /withdraw"."""
+        return {name: _title(request) for name, request in self.requests.items()}
+
+
+def _refuse_free_threading() -> None:
+    """Refuse a Python whose threads run at the same moment: a proof by switches between lines is none there.
+
+    Raises:
+        UnsupportedPython: On a free-threaded build.
+    """
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise UnsupportedPython(
+            "this is a free-threaded Python: its threads run at the same moment, within a line too, so no "
+            "search could prove anything here; explore with the usual build of the same version"
+        )
+
+
+def takes_an_argument(function: Callable[..., Any]) -> bool:
+    """Tell whether a function must be given the subject."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters
+    )
+
+
+def as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    """Return an awaitable as something that a task can be made of."""
+    return awaitable if inspect.iscoroutine(awaitable) else _await(awaitable)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _title(request: Any) -> str:
+    if isinstance(request, Request):
+        return str(request)
+    name = getattr(request, "__name__", "")
+    return "" if name == "<lambda>" else name

@@ -1,0 +1,1 @@
+"""One planted race for every feature of asyncio, anyio, Starlette and FastAPI."""

@@ -1,0 +1,1 @@
+"""Wrong and right fixes, each with its truth and the reason, written before anything was explored."""
