@@ -316,5 +316,12 @@ def test_a_refused_websocket_gets_it_with_its_refusal() -> None:
     assert sent_back(asyncio.run(request(CorrelationId(refuse), "quotes-1", kind="websocket"))) == "quotes-1"
 
 
+def test_the_header_may_be_left_out_of_a_reply_and_is_sent_all_the_same() -> None:
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})
+
+    assert sent_back(asyncio.run(request(CorrelationId(bare), "order-7"))) == "order-7"
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[CorrelationId.__module__]).failed == 0
