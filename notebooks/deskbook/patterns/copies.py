@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from deskbook.patterns.catalogue import Pattern, PatternError, catalogue
+from deskbook.patterns.catalogue import PatternError, catalogue
 from deskbook.patterns.history import Repair, history, in_force, statements_of
 
 #: A file is a copy if this share of the statements of a pattern is in it, as it is or as it once was.
@@ -48,7 +49,7 @@ def copies(files: Iterable[Path]) -> Iterator[Copy]:
     repairs: dict[str, list[Repair]] = {it.name: [] for it in patterns}
     for repair in history(patterns[0].path.parent):
         repairs[repair.pattern].append(repair)
-    versions = {it.name: list(_versions(it, repairs[it.name])) for it in patterns}
+    versions = {it.name: _versions(it.source, tuple(repairs[it.name])) for it in patterns}
     for path in files:
         statements = _read(path)
         for name, known in versions.items():
@@ -57,13 +58,13 @@ def copies(files: Iterable[Path]) -> Iterator[Copy]:
                 yield Copy(path, name, tuple(missing))
 
 
-def _versions(pattern: Pattern, repairs: list[Repair]) -> Iterator[frozenset[str]]:
-    """Yield what a pattern consists of, now and before each repair."""
-    version = statements_of(pattern.source)
-    yield version
+@functools.cache
+def _versions(source: str, repairs: tuple[Repair, ...]) -> list[frozenset[str]]:
+    """Return what a pattern consists of, now and before each of its repairs."""
+    versions = [statements_of(source)]
     for repair in reversed(repairs):
-        version = (version - repair.new) | repair.gone
-        yield version
+        versions.append((versions[-1] - repair.new) | repair.gone)
+    return versions
 
 
 def _walk(folder: Path) -> Iterator[Path]:
