@@ -48,6 +48,7 @@ class Progress:
         budget_ended: Which budget ended before the search, or None.
         notes: What was not under control, as sentences for the report.
         server_chose: Whether a server decided which of several waiting requests went on.
+        bounds: What else was left out, each as words that say which interleavings were tried.
         clock_was_held_back: Whether the clock could have moved at a moment when it was not allowed to.
     """
 
@@ -73,6 +74,7 @@ class Progress:
         self.budget_ended: str | None = None
         self.notes: list[str] = []
         self.server_chose = False
+        self.bounds: list[str] = []
         self.clock_was_held_back = False
         #: The names under which the last run failed, where its requests have identical ones.
         self.renaming: dict[str, str] = {}
