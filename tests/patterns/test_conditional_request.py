@@ -281,5 +281,27 @@ def test_two_people_edit_one_note_through_fastapi() -> None:
     assert ask(app, "GET", if_none_match=seen)[::2] == (200, b'"mine"')
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_where_nothing_is_there_is_nothing_to_be_equal_to(method: str) -> None:
+    Preconditions(request(method, [("if-none-match", "*")])).check(None)
+    with pytest.raises(PreconditionFailed):
+        Preconditions(request(method, [("if-match", "*")])).check(None)
+    Preconditions(request("GET", [("if-none-match", "*")])).check(None)
+
+
+def test_a_date_keeps_its_zone() -> None:
+    fields = [("if-modified-since", "Fri, 20 Nov 2026 12:00:00 +0200")]
+    changed = Validators('"a"', dt.datetime(2026, 11, 20, 11, tzinfo=dt.UTC))
+    Preconditions(request("GET", fields)).check(changed)  # an hour after ten in UTC
+    with pytest.raises(NotModified):
+        Preconditions(request("GET", fields)).check(
+            Validators('"a"', changed.last_modified - dt.timedelta(hours=2))
+        )  # type: ignore[operator]
+
+
+def test_a_tag_is_short_enough_for_a_header_and_long_enough_to_be_unique() -> None:
+    assert len(etag("note", 7, 3)) == 22
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[Preconditions.__module__]).failed == 0

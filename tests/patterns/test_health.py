@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import json
 import logging
 import sys
@@ -365,3 +366,46 @@ async def test_the_service_can_answer_with_its_own_problem_and_the_docs_know_the
 
 def test_the_example_in_the_docstring_runs(caplog: pytest.LogCaptureFixture) -> None:
     assert doctest.testmod(sys.modules[Health.__module__]).failed == 0
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(Health).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"timeout_s": 0.8, "max_age_s": 1.0}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+@pytest.mark.parametrize("is_well", [True, False])
+@in_a_loop
+async def test_no_cache_keeps_an_answer(path: str, is_well: bool) -> None:
+    health = Health()
+    health.add("database", lambda: asyncio.sleep(0, is_well))
+    assert (await get(service(health), path))[1]["cache-control"] == "no-store"
+
+
+@in_a_loop
+async def test_with_no_age_every_probe_asks_and_with_no_time_only_what_answers_at_once_is_well() -> None:
+    health, database = Health(max_age_s=0, timeout_s=0), Dependency()
+
+    async def at_once() -> None: ...
+
+    health.add("memory", at_once)
+    for _ in range(2):
+        assert (await health.ready()).status == "ok"
+    assert health.rounds == 2
+    database.answers.clear()
+    health.add("database", database)
+    assert (await health.ready()).failing == {"database": "TimeoutError"}
+
+
+@in_a_loop
+async def test_the_log_tells_a_failure_once_and_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    health, database = Health(max_age_s=0), Dependency()
+    health.add("database", database)
+    database.error = LookupError("no such host")
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            await health.ready()
+    assert [it.getMessage() for it in caplog.records] == ["health check database fails"]
+    assert "no such host" in caplog.text

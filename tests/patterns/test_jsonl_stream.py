@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import json
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -345,6 +346,49 @@ async def test_a_cancelled_response_closes_the_rows() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), table.closed) == (True, True)
+
+
+def test_the_size_of_a_chunk_is_64_kib_unless_told() -> None:
+    assert inspect.signature(open_stream).parameters["chunk_bytes"].default == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("chunk_bytes", "sizes"), [(9, [9, 9, 19]), (10, [18, 19]), (18, [18, 19]), (19, [37])]
+)
+@in_a_loop
+async def test_a_chunk_is_sent_as_soon_as_it_is_full(chunk_bytes: int, sizes: list[int]) -> None:
+    async def source() -> AsyncGenerator[Any, None]:
+        yield {"a": 10}
+        yield {"a": 20}
+
+    response = await open_stream(source(), chunk_bytes=chunk_bytes)
+    assert [len(it) async for it in response.body_iterator] == sizes
+    assert (response.size_bytes, response.rows) == (sum(sizes), 2)
+
+
+@in_a_loop
+async def test_a_response_that_was_broken_off_leaves_no_generator_behind() -> None:
+    table, client = Table(1000), Client("2.4")
+    client.ready.clear()
+    response = await open_stream(table(), chunk_bytes=0)
+    task = asyncio.create_task(client.get(response))
+    await settle()
+    task.cancel()
+    await asyncio.wait([task])
+    lines: Any = response.body_iterator
+    assert lines.ag_frame is None
+    assert table.closed
+
+
+@in_a_loop
+async def test_rows_that_are_encoded_together_are_counted_one_by_one() -> None:
+    async def source() -> AsyncGenerator[Any, None]:
+        yield [{"a": 1}, {"a": 2}, {"a": 3}]
+        yield [{"a": 4}]
+
+    response = await open_stream(source(), encode=raw_rows)
+    text = b"".join([chunk async for chunk in response.body_iterator]).decode()  # type: ignore[misc]
+    assert (response.rows, json.loads(text.splitlines()[-1])) == (4, {"end": {"rows": 4}})
 
 
 def test_the_example_in_the_docstring_runs() -> None:

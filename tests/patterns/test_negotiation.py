@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 
-from reference_app.patterns.negotiation import Negotiation, NotAcceptable, parse_range
+from reference_app.patterns.negotiation import MediaRange, Negotiation, NotAcceptable, parse_range
 
 OFFERS = ("application/json", "text/csv", "application/jsonl", "text/csv;header=present")
 JSON, CSV, JSONL, CSV_WITH_HEADER = OFFERS
@@ -210,6 +210,15 @@ def test_a_fastapi_route_gets_the_choice_and_caches_are_told_what_it_depends_on(
     ):
         reply = get(app, *accept)
         assert (reply[0], reply[1]["vary"], reply[2]) == (status, "Accept", body)
+
+
+def test_a_range_weighs_one_unless_it_says_less() -> None:
+    assert MediaRange("text", "csv", frozenset()).weight == 1.0
+    assert [parse_range(it).weight for it in ("text/csv", "text/csv;q=0.25", "text/csv;q=0")] == [
+        1.0,
+        0.25,
+        0.0,
+    ]
 
 
 def test_the_example_in_the_docstring_runs() -> None:

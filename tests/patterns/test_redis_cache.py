@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import os
 import sys
 import time
@@ -444,6 +445,103 @@ def test_a_client_that_decodes_is_refused() -> None:
     client: Redis = Redis.from_url("redis://127.0.0.1:1", decode_responses=True)
     with pytest.raises(ValueError, match="decode_responses=False"):
         RedisCache(client=client, prefix="p", encode=str.encode, decode=bytes.decode, ttl_s=1)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(RedisCache).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"absent_ttl_s": 1.0, "jitter": 0.1, "pause_s": 1.0}
+
+
+def options_of(**options: Any) -> dict[str, Any]:
+    return {"prefix": "p", "encode": str.encode, "decode": bytes.decode, "ttl_s": 1} | options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ttl_s": 0},
+        {"ttl_s": -1},
+        {"ttl_s": float("inf")},
+        {"ttl_s": float("nan")},
+        {"ttl_s": 1e9 + 1},
+        {"absent_ttl_s": -1},
+        {"absent_ttl_s": float("inf")},
+        {"jitter": -0.1},
+        {"jitter": 1.1},
+        {"prefix": ""},
+        {"prefix": "a{b"},
+        {"prefix": "}"},
+    ],
+    ids=str,
+)
+def test_options_out_of_their_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="out of its range, or prefix has braces"):
+        RedisCache(client=Redis(), **options_of(**options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ttl_s": 0.001},
+        {"ttl_s": 1e9},
+        {"ttl_s": 60, "absent_ttl_s": 0},
+        {"ttl_s": 60, "jitter": 0},
+        {"ttl_s": 60, "jitter": 1},
+    ],
+    ids=str,
+)
+@in_a_loop
+async def test_the_edges_of_each_option_work(options: dict[str, Any]) -> None:
+    async with desk_of(RedisCache) as desk:
+        cache: RedisCache[str] = RedisCache(client=desk.redis, **options_of(prefix=desk.prefix, **options))
+        for key, value in (("AAPL", "131.12"), ("NOPE", None)):
+            for _ in range(2):
+                assert await cache.get(key, Load(value, at_once=True)) == value
+        assert cache.failures == 0
+        if options.get("absent_ttl_s") == 0:
+            assert (cache.hits, cache.misses) == (1, 3)
+
+
+#: Prefixes and names that meet where they are joined without care.
+MEETING = [
+    ("a", "b"),
+    ("a:entry", "b"),
+    ("a:tag", "b"),
+    ("a", "tag:b"),
+    ("a", "entry:b"),
+    ("a", "*"),
+    ("a", "all"),
+]
+
+
+@in_a_loop
+async def test_no_entry_and_no_tag_shares_a_key_with_another_and_all_of_a_prefix_share_a_hash_tag() -> None:
+    async with desk_of(RedisCache) as desk:
+        values: dict[tuple[str, str], RedisCache[str]] = {}
+        for prefix, key in MEETING:
+            full = f"{desk.prefix}:{prefix}"
+            values[prefix, key] = RedisCache(client=desk.redis, **options_of(prefix=full, ttl_s=60))
+            assert (
+                await values[prefix, key].get(key, Load(f"{prefix} {key}", at_once=True)) == f"{prefix} {key}"
+            )
+        for (prefix, key), cache in values.items():
+            assert await cache.get(key, Load("another", at_once=True)) == f"{prefix} {key}"
+        assert await values["a", "*"].invalidate("*")
+        assert await values["a", "b"].get("b", Load("another", at_once=True)) == "a b", (
+            "a key is no tag of all"
+        )
+        names = [key async for key in desk.redis.scan_iter(match=f"{{{desk.prefix}:*")]
+        assert all(name.startswith(b"{" + desk.prefix.encode()) and b"}:" in name for name in names)
+        await desk.redis.delete(*names)
+
+
+@in_a_loop
+async def test_to_invalidate_nothing_is_no_failure() -> None:
+    async with desk_of(RedisCache) as desk:
+        assert await desk.cache.invalidate()
+        assert (desk.cache.failures, desk.switch.tries) == (0, 0)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
+
+#: Headers that say how or when an answer was sent, and nothing about what the service decided.
+UNCOMPARED_HEADERS = frozenset(
+    {"connection", "content-length", "date", "server", "server-timing", "x-process-time"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +50,7 @@ def frozen(value: Any, _around: tuple[int, ...] = ()) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(frozen(item, around) for item in value)
     if isinstance(value, httpx.Response):
-        return ("response", value.status_code, value.content)
+        return frozen_response(value)
     if isinstance(value, BaseException):
         return ("exception", type(value).__name__, str(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -54,6 +60,18 @@ def frozen(value: Any, _around: tuple[int, ...] = ()) -> Any:
     if " at 0x" in text:
         return (type(value).__name__, frozen(_attributes(value), around))
     return text
+
+
+def frozen_response(response: httpx.Response) -> tuple[Any, ...]:
+    """Return what a client gets: the status, the body, and the headers that the service chose."""
+    return ("response", response.status_code, response.content, _compared(tuple(response.headers.raw)))
+
+
+@functools.lru_cache(maxsize=256)
+def _compared(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
+    """Return the headers that are compared. Thousands of answers have the same few."""
+    texts = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
+    return tuple(sorted((name, value) for name, value in texts if name not in UNCOMPARED_HEADERS))
 
 
 def _attributes(value: object) -> dict[str, Any]:
