@@ -13,6 +13,7 @@ from deskbook.races._loop.bystanders import Bystanders
 from deskbook.races._loop.controlled import ControlledLoop
 from deskbook.races._loop.garbage import NoCollection
 from deskbook.races._loop.sources import RememberedSources
+from deskbook.races._loop.stubs import SuspendingStubs, UnsuspendedAwaits
 from deskbook.races._loop.threads import ControlledThreads
 from deskbook.races._loop.virtual import EPOCH_S, entered
 from deskbook.races._loop.virtual_time import VirtualTime
@@ -51,6 +52,7 @@ class InProcess:
         was_bounded: Whether something that goes on for ever was followed for some rounds only.
         clients_left: Whether the client of an endless stream left because nothing else could happen.
         bystanders: Notices threads of the service's own.
+        unsuspended: The awaits of the service that let nobody else run.
         watcher: Looks at the runs, or None.
     """
 
@@ -83,6 +85,8 @@ class InProcess:
         self._sources = RememberedSources()
         self._garbage = NoCollection()
         self.bystanders = Bystanders()
+        self.unsuspended = UnsuspendedAwaits()
+        self._stubs = SuspendingStubs()
 
     def run(
         self,
@@ -91,6 +95,7 @@ class InProcess:
         *,
         order: Sequence[str] | None = None,
         seed: int = 0,
+        is_watched: bool = False,
     ) -> RunResult:
         """Run once and judge; must be called inside of `in_control`.
 
@@ -102,6 +107,7 @@ class InProcess:
             order: The requests to start, in this order, none of which is cancelled. By default all of them
                 are started.
             seed: For random numbers, and for the moment at which the clock starts.
+            is_watched: Whether awaits that never suspend are looked for.
         """
         loop = self.loop
         scenario = self.scenario
@@ -124,7 +130,8 @@ class InProcess:
             for name in names:
                 loop.spawn(name, scenario.start(name, app, state))
             try:
-                loop.run_requests(chooser, cancellable=cancellable, jumps_s=self._clock_jumps)
+                with self.unsuspended if is_watched else contextlib.nullcontext():
+                    loop.run_requests(chooser, cancellable=cancellable, jumps_s=self._clock_jumps)
             except Deadlock as error:
                 result.failure = Failure("deadlock", str(error))
             except Livelock as error:
@@ -182,7 +189,7 @@ class InProcess:
     @contextlib.contextmanager
     def in_control(self) -> Iterator[None]:
         """Enter everything that a run needs: the loop, the clock, the threads."""
-        with entered(self.loop), ControlledThreads(), self._time, self._sources, self._garbage:
+        with entered(self.loop), ControlledThreads(), self._time, self._sources, self._garbage, self._stubs:
             yield
 
     def warm_up(self) -> None:

@@ -114,6 +114,8 @@ class InProcessSearch:
         if runner.ungated:
             used = ", ".join(sorted(runner.ungated))
             progress.notes.append(f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers")
+        progress.stubs_asked = sorted(runner.unsuspended.places)
+        progress.is_stubbed = runner.unsuspended.is_of_a_stub
         if runner.bystanders.found:
             beside = ", ".join(sorted(runner.bystanders.found))
             progress.notes.append(f"NOT UNDER CONTROL: {beside} ran beside the requests")
@@ -139,7 +141,13 @@ class InProcessSearch:
         # A rule is asked of full runs alone: it may look for the answer of every request.
         is_full = len(rehearsed.order) == len(self._scenario.names)
         judge = self._rule if self._rule is not None and is_full else _no_judgement
-        result = self._runner.run(rehearsed.chooser, judge, order=rehearsed.order, seed=rehearsed.seed)
+        result = self._runner.run(
+            rehearsed.chooser,
+            judge,
+            order=rehearsed.order,
+            seed=rehearsed.seed,
+            is_watched=rehearsed.is_watched,
+        )
         rehearsed.note(result)
         self.progress.rehearsal.note_failure(rehearsed.order, result.failure)
 

@@ -77,7 +77,7 @@ class VirtualTime:
         self._run_epoch_s = self._wall_epoch_s + SECONDS_PER_SEED * seed
 
     def _urandom(self, size: int) -> bytes:
-        """Return the bytes of `uuid4`, `secrets` and their kin: for each request its own, the same in every run.
+        """Return the bytes of `uuid4`, `secrets` and their kin: each request has its own, always the same.
 
         One stream for all would give a request another id as soon as another one draws before it, and every
         such order would be a result of its own.

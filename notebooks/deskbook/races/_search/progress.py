@@ -57,6 +57,8 @@ class Progress:
         was_bounded: Whether something that goes on for ever was followed for some rounds only.
         clients_left: Whether clients of endless streams left because nothing else could happen.
         rehearsal: What was learnt before the search.
+        stubs_asked: Awaits of the service that never let anybody else run.
+        is_stubbed: Whether one of them asks a stub, by its name.
         cut: Why a run was ended before its end, or None.
     """
 
@@ -89,6 +91,8 @@ class Progress:
         self.was_bounded = False
         self.clients_left = False
         self.cut: str | None = None
+        self.stubs_asked: list[str] = []
+        self.is_stubbed = False
         self._escaped_in_a_row = 0
         #: The names under which the last run failed, where its requests have identical ones.
         self.renaming: dict[str, str] = {}

@@ -25,6 +25,9 @@ from deskbook.races._subject.scenario import Scenario
 #: Seeds of the random numbers, and of the moment at which the clock starts.
 USUAL, OTHER = 0, 1
 
+#: Answers with which a framework refuses a request that never reaches the code of the service.
+NEVER_REACHED = ("401", "404", "405", "415", "422")
+
 #: Differences that are named in a sentence.
 _MOST_NAMED = 3
 
@@ -227,7 +230,8 @@ class Rehearsal:
         listed = "; ".join(f"{name} was answered {reason}" for name, reason in refused.items())
         if len(refused) == len(self._names):
             return f"no request was accepted in any run: {listed}. Nothing was explored"
-        if self._compares and len(self._names) - len(refused) < 2:
+        strayed = all(reason.startswith(NEVER_REACHED) for reason in refused.values())
+        if self._compares and strayed and len(self._names) - len(refused) < 2:
             return f"there was nothing to race with: {listed} in every run, alone too"
         return None
 

@@ -80,6 +80,8 @@ def _verdict(progress: Progress, found: Counterexample | None) -> tuple[Verdict,
             "bounded",
             f"{tried} were tried, {level}; where several waited for one lock, the server chose",
         )
+    if progress.is_stubbed:
+        return "bounded", f"{tried} were tried, {level}, but not where a stub answers at once"
     if progress.was_bounded:
         return (
             "bounded",
@@ -147,6 +149,12 @@ def _notes(progress: Progress) -> list[str]:
         notes.append(
             "if every run were as long as the first and no request waited for another, "
             f"there would be {_counted(total)} interleavings"
+        )
+    if progress.stubs_asked and progress.failing is None:
+        lines = ", ".join(f"«{place}»" for place in progress.stubs_asked[:3])
+        notes.append(
+            f"nobody else could run at {lines}: what is awaited there has no await in it. If it stands for a "
+            f"call that takes time, wrap it: suspends(stub)"
         )
     if progress.failing is None and progress.level == EVERY_AWAIT:
         notes.append("asyncio itself would run some of these orders only with real I/O in between")
