@@ -39,7 +39,7 @@ OPEN_ONE = "Open an account with POST /v1/accounts."
 NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
 
 
-#: For other nouns: the words of `post`.
+#: Other nouns may use these, most of which are arguments of `post`.
 __all__ = ["EXCHANGE", "HELD", "AccountService", "TransactionKind", "account_of", "post"]
 
 

@@ -52,7 +52,7 @@ from typing import NamedTuple
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-#: For your migrations. With another name, pass it as `table` to all that is called here.
+#: Your migrations create this table and this index. If you rename it, pass `table` everywhere.
 TABLE = """CREATE TABLE queue (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload text NOT NULL, tries int NOT NULL DEFAULT 0,
     not_before timestamptz NOT NULL DEFAULT now(), token uuid)"""
@@ -164,7 +164,7 @@ class JobQueue:
             try:
                 if await self.work_once(handler):
                     continue
-            except Exception:  # the database restarts, for one
+            except Exception:  # the database may be restarting
                 logging.getLogger(__name__).exception("a worker could not take or end a job")
             await asyncio.sleep(poll_interval_s)
 
