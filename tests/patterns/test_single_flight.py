@@ -118,7 +118,7 @@ async def test_work_that_fails_before_its_first_await_is_an_error_too() -> None:
     assert flights.in_flight == 0
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_a_caller_who_leaves_takes_nobody_along(flights: SingleFlight[Any]) -> None:
@@ -207,7 +207,7 @@ class CallersAwaitTheTask(SingleFlight[Any]):
 
 
 class WorkIsShielded(SingleFlight[Any]):
-    """Wrong: the usual repair of the above; work goes on when nobody waits for it any more."""
+    """Wrong: this is the usual repair of the twin above; work goes on when nobody waits for it any more."""
 
     async def do(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
         flight = self._flights.get(key) or self._start(key, work)

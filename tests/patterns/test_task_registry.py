@@ -57,7 +57,7 @@ class Job:
             raise
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_no_task_vanishes(make: Make) -> None:
@@ -169,7 +169,7 @@ def test_rule(check: Callable[[Make], Awaitable[None]]) -> None:
 
 
 class HeldWeakly(TaskRegistry):
-    """Wrong: as the loop itself does."""
+    """Wrong: as the loop itself does, it holds tasks weakly, and they may be collected while they run."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
