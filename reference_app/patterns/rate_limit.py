@@ -43,7 +43,7 @@ import re
 from dataclasses import dataclass
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 MAX_WINDOW_S = 366 * 86_400
 #: KEYS[1]: the bucket. ARGV: microseconds a unit costs, microseconds the bucket holds, units of this hit.
@@ -148,7 +148,7 @@ class RateLimiter:
         name = f"rate_limit:{self.policy}:{key}"
         try:
             reply = await self._hit(keys=[name], args=[self._unit_us, self._size_us, units])
-        except RedisError:
+        except (RedisError, RedisClusterException):
             self.uncounted += 1
             return Decision(self.policy, self.limit, self.window_s, is_allowed=True, is_counted=False)
         is_allowed, used_us, wait_us = reply

@@ -367,6 +367,20 @@ async def test_a_chunk_is_sent_as_soon_as_it_is_full(chunk_bytes: int, sizes: li
 
 
 @in_a_loop
+async def test_a_response_that_was_broken_off_leaves_no_generator_behind() -> None:
+    table, client = Table(1000), Client("2.4")
+    client.ready.clear()
+    response = await open_stream(table(), chunk_bytes=0)
+    task = asyncio.create_task(client.get(response))
+    await settle()
+    task.cancel()
+    await asyncio.wait([task])
+    lines: Any = response.body_iterator
+    assert lines.ag_frame is None
+    assert table.closed
+
+
+@in_a_loop
 async def test_rows_that_are_encoded_together_are_counted_one_by_one() -> None:
     async def source() -> AsyncGenerator[Any, None]:
         yield [{"a": 1}, {"a": 2}, {"a": 3}]
