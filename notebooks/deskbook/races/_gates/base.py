@@ -77,6 +77,8 @@ class Gate(abc.ABC):
 
     #: What a step is, for the report.
     level = "every statement"
+    #: The client library that it stops.
+    seam = ""
 
     def __init__(self) -> None:
         self.table: Table | None = None
