@@ -115,7 +115,7 @@ class GatedRunner:
         state = lifespan.state if lifespan is not None else None
         before = asyncio.all_tasks()
         names = scenario.names if order is None else order
-        table = self._table = self.gate.table = Table()
+        table = self._table = self.gate.table = Table(gated_packages=self.gate.packages)
         loop = asyncio.get_running_loop()
         timers, threads = HeldTimers(loop), ThreadWatch(loop)
         self._timers = timers
