@@ -8,12 +8,14 @@ then trusts that `reset` puts everything back, and says so in the report.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sysconfig
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
-from deskbook.races._errors import UnsupportedPython
+from deskbook.races import _frames as frames
+from deskbook.races._errors import NotStarted, UnsupportedPython
 from deskbook.races._schedule import check_names
 from deskbook.races._subject import asgi
 from deskbook.races._subject.http_request import Request
@@ -107,6 +109,20 @@ class Scenario:
         is_application = self.has_http or (callable(app) and hasattr(app, "router"))
         return Lifespan(app) if is_application and Lifespan.is_needed(app) else None
 
+    def check_subject(self, app: Any) -> None:
+        """Refuse what cannot answer a request.
+
+        Raises:
+            NotStarted: Saying what `make_app` must return.
+        """
+        if self.has_http and not callable(app):
+            name = getattr(self.make_app, "__name__", "make_app")
+            shown = "None" if app is None else type(app).__name__
+            raise NotStarted(
+                f"{name} returned {shown}, which is no ASGI application: return the FastAPI object. "
+                f"Nothing was explored"
+            )
+
     def hand_on(self, app: Any, state: dict[str, Any] | None) -> None:
         """Give the state of the lifespan to requests that a function sends by itself, as a server would.
 
@@ -150,6 +166,37 @@ def _refuse_free_threading() -> None:
             "this is a free-threaded Python: its threads run at the same moment, within a line too, so no "
             "search could prove anything here; explore with the usual build of the same version"
         )
+
+
+@contextlib.contextmanager
+def around_the_requests(what: str) -> Iterator[None]:
+    """Say what failed that is no request, in place of a traceback.
+
+    Args:
+        what: What is done, such as "make_app".
+
+    Raises:
+        NotStarted: With the error and the line of the service.
+    """
+    try:
+        yield
+    except NotStarted:
+        raise
+    except Exception as error:
+        line = _line_of(error)
+        where = f" at «{line}»" if line else ""
+        reason = f"{type(error).__name__}: {error}"
+        raise NotStarted(f"{what} failed{where}: {reason}. Nothing was explored") from error
+
+
+def _line_of(error: BaseException) -> str:
+    """Return the innermost line of the service in a traceback, or ""."""
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if frames.is_shown(trace.tb_frame.f_code.co_filename):
+            line = frames.source_line(trace.tb_frame.f_code, trace.tb_lineno)
+        trace = trace.tb_next
+    return line
 
 
 def takes_an_argument(function: Callable[..., Any]) -> bool:
