@@ -93,6 +93,8 @@ class GatedRunner:
         scenario.check_subject(app)
         result.app = self.app = app
         state = lifespan.state if lifespan is not None else None
+        with around_the_requests("the set-up"):
+            await scenario.set_up(app, state)
         before = asyncio.all_tasks()
         names = scenario.names if order is None else order
         table = self._table = self.gate.table = Table()

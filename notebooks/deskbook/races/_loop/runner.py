@@ -128,6 +128,9 @@ class InProcess:
             state = lifespan.state if lifespan is not None else None
             names = scenario.names if order is None else order
             cancellable = self._cancellable if order is None else ()
+            if scenario.setup:
+                with around_the_requests("the set-up"):
+                    loop.run_setup(scenario.set_up(app, state))
             for name in names:
                 loop.spawn(name, scenario.start(name, app, state))
             try:

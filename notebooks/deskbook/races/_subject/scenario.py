@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sysconfig
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deskbook.races import _frames as frames
@@ -20,6 +20,8 @@ from deskbook.races._schedule import check_names
 from deskbook.races._subject import asgi
 from deskbook.races._subject.http_request import Request
 from deskbook.races._subject.lifespan import Lifespan
+from deskbook.races._subject.sequence import Sequence as RequestSequence
+from deskbook.races._subject.websocket import Connection, WebSocket
 
 Check = Callable[..., Any]
 Observe = Callable[[Any], Any]
@@ -36,6 +38,7 @@ class Scenario:
         observe: Returns the state to compare and to show.
         reset: Puts one subject back instead of making a new one for every run.
         send: "asgi" calls the application, "httpx" goes through an `httpx.AsyncClient`.
+        setup: Requests that are sent before every run, outside of the explored region.
     """
 
     def __init__(
@@ -47,33 +50,61 @@ class Scenario:
         observe: Observe | None = None,
         reset: Check | None = None,
         send: str = "asgi",
+        setup: Sequence[Any] = (),
     ) -> None:
         _refuse_free_threading()
         if not requests:
             raise ValueError("requests is empty: pass at least one, such as {'A': get('/')}")
         check_names(requests)
-        self.make_app = make_app
+        is_application = hasattr(make_app, "router") and callable(make_app)
+        self.make_app: Callable[[], Any] = (lambda: make_app) if is_application else make_app
+        self.setup = tuple(setup)
         self.names = tuple(requests)
         self.requests = dict(requests)
-        self.has_http = any(isinstance(value, Request) for value in requests.values())
-        self._has_functions = any(not isinstance(value, Request) for value in requests.values())
+        described = (Request, RequestSequence, WebSocket)
+        self.has_http = any(isinstance(value, described) for value in requests.values())
+        self._has_functions = any(not isinstance(value, described) for value in requests.values())
         self.invariant = invariant
         self.observe = observe
         self.reset = reset
         self.reset_takes_app = reset is not None and takes_an_argument(reset)
         self._call = {"asgi": asgi.call_raw, "httpx": asgi.call_httpx}[send]
         self._templates: dict[str, asgi.RequestTemplate] = {}
+        self._connections: dict[str, Connection] = {}
         self._starters = {name: self._starter(name, value) for name, value in requests.items()}
 
     def _starter(self, name: str, value: Any) -> Callable[[Any, Any], Awaitable[Any]]:
         if isinstance(value, Request):
             template = self._templates[name] = asgi.RequestTemplate(value)
             return lambda app, state: self._call(app, template, state)
+        if isinstance(value, RequestSequence):
+            return lambda app, state: value.run(app, state, self._call)
+        if isinstance(value, WebSocket):
+            return lambda app, state: self._connect(name, value, app, state)
         if not callable(value):
             raise TypeError(f"a request must be made with get(), post(), ... or be a function, not {value!r}")
         if takes_an_argument(value):
             return lambda app, state: value(app)
         return lambda app, state: value()
+
+    def _connect(self, name: str, client: WebSocket, app: Any, state: Any) -> Awaitable[Any]:
+        connection = self._connections[name] = Connection(client)
+        return connection.call(app, state)
+
+    async def set_up(self, app: Any, state: dict[str, Any] | None) -> None:
+        """Send the requests that come before every run.
+
+        Raises:
+            NotStarted: If one of them is refused.
+        """
+        for number, step in enumerate(self.setup, start=1):
+            steps = step if isinstance(step, RequestSequence) else RequestSequence((step,))
+            for answer in await steps.run(app, state, asgi.call_raw):
+                if answer.status_code >= 400:
+                    raise NotStarted(
+                        f"request {number} of the set-up was answered {answer.status_code} "
+                        f"{answer.text[:200]}. Nothing was explored"
+                    )
 
     def start(self, name: str, app: Any, state: dict[str, Any] | None) -> Coroutine[Any, Any, Any]:
         """Return the coroutine of one request.
@@ -83,14 +114,17 @@ class Scenario:
             app: The subject of the run.
             state: What the lifespan of an application handed on, or None without one.
         """
+        self._connections.pop(name, None)
         if name in self._templates:
             self._templates[name].under_way = None
         return as_coroutine(self._starters[name](app, state))
 
     def open_streams(self, name: str) -> list[asgi.Stream]:
         """Return the streams of events that a request still reads."""
-        delivery = self._templates[name].under_way if name in self._templates else None
-        return [delivery] if delivery is not None and delivery.is_open_stream else []
+        stream: asgi.Stream | None = self._connections.get(name)
+        if name in self._templates:
+            stream = self._templates[name].under_way
+        return [stream] if stream is not None and stream.is_open_stream else []
 
     def check_cancellable(self, names: Iterable[str]) -> None:
         """Refuse to cancel what is not one of the requests.
@@ -220,7 +254,7 @@ async def _await(awaitable: Awaitable[Any]) -> Any:
 
 
 def _title(request: Any) -> str:
-    if isinstance(request, Request):
+    if isinstance(request, (Request, RequestSequence, WebSocket)):
         return str(request)
     name = getattr(request, "__name__", "")
     return "" if name == "<lambda>" else name
