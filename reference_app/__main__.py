@@ -11,9 +11,10 @@ import tempfile
 import uvicorn
 
 from reference_app.app import create_app
-from reference_app.infra.database import create_engine
-from reference_app.infra.metrics import FOLDER
-from reference_app.infra.startup import StartupError, check_database
+from reference_app.infra.database.engine import create_engine
+from reference_app.infra.database.startup import StartupError, check_database
+from reference_app.infra.watch.metrics import FOLDER
+from reference_app.processes import PROCESSES
 from reference_app.settings import Settings, SettingsError, load_settings, token_secret
 
 
@@ -29,7 +30,13 @@ async def preflight(settings: Settings) -> None:
 
 def main() -> None:
     """Check the settings and the database, then serve until SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m reference_app", description=__doc__)
+    others = "\n".join(f"  {name:12}python -m {module}" for name, module in PROCESSES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m reference_app",
+        description=__doc__,
+        epilog=f"These run beside it:\n{others}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=_workers, default=1, metavar="1 to 64")
@@ -51,7 +58,7 @@ def main() -> None:
         uvicorn.run(create_app(settings), **options)
         return
     with tempfile.TemporaryDirectory(prefix="desk-metrics-") as folder:
-        # Each worker reads it when it imports the client library (infra/metrics.py).
+        # Each worker reads it when it imports the client library (infra/watch/metrics.py).
         os.environ.setdefault(FOLDER, folder)
         uvicorn.run("reference_app.app:create_app", factory=True, workers=arguments.workers, **options)
 

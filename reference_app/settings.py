@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     redis_timeout_s: Seconds = 0.25
     redis_max_connections: int = Field(default=50, ge=1, le=10_000)
 
-    #: None: the simulated exchange answers inside each worker.
+    #: Without it, the simulated exchange answers inside each worker.
     exchange_url: str | None = Field(default=None, pattern=r"^https?://[^/?#\s]+$")
     exchange_timeout_s: Seconds = 0.5
     exchange_connections: int = Field(default=20, ge=1, le=1000)
@@ -122,7 +122,7 @@ def normalise_database_url(text: str) -> str:
     SQLAlchemy 2.1 takes a bare `postgresql://` for psycopg, and libpq's `sslmode` is `ssl` in asyncpg.
 
     Args:
-        text: Such as `postgres://user:password@host:5432/name`.
+        text: A URL such as `postgres://user:password@host:5432/name`.
 
     Raises:
         ValueError: It is no PostgreSQL URL with a database name; the message does not contain the URL.
@@ -145,7 +145,7 @@ def checked_redis_url(text: str) -> str:
     """Return the URL if a client can be made of it.
 
     Args:
-        text: Such as `redis://:password@host:6379/0`.
+        text: A URL such as `redis://:password@host:6379/0`.
 
     Raises:
         ValueError: It is no URL of a Redis or Valkey server; the message does not contain it.
@@ -186,7 +186,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment.
 
     Args:
-        overrides: Field names and values that win over the environment.
+        overrides: Values by the name of their field; they win over the environment.
 
     Raises:
         SettingsError: One sentence for each setting that is missing or wrong.

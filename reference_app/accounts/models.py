@@ -26,10 +26,9 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from reference_app.infra.database import Base
+from reference_app.infra.database.base import Base, Timestamp
 
 #: The other sides of every movement; the migrations create them. Deposits come from the outside world, cash
 #: for open orders waits in the second, and the exchange is paid and pays.
@@ -41,8 +40,6 @@ CURRENCY: Literal["USD"] = "USD"
 
 #: 14 digits before the point: what patterns/money.py reads, and far inside exact Decimal arithmetic.
 MAXIMUM_BALANCE = Decimal("99999999999999.99")
-
-Timestamp = TIMESTAMP(timezone=True)
 
 
 class AccountKind(enum.StrEnum):

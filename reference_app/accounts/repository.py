@@ -20,7 +20,7 @@ from reference_app.accounts.models import (
     LedgerEntry,
     TransactionKind,
 )
-from reference_app.infra.database import driver_of
+from reference_app.infra.database.engine import driver_of
 from reference_app.patterns.keyset_page import Keyset
 
 ACCOUNTS = Keyset("accounts", Account.id)
@@ -121,10 +121,10 @@ class AccountRepository:
         for the row lock of the first, then reads the condition again on the new balance.
 
         Args:
-            kind: Why money moves.
-            sides: What each account gains or loses.
+            kind: The reason why money moves.
+            sides: What each account gains or, below zero, loses.
             cash_accounts: How many of them have a balance.
-            owner_id: Whose those must be; None: anybody's.
+            owner_id: The user who must own those; None where that is checked already.
 
         Returns:
             The entries; none where an account does not exist (or is another's) or its limits forbid it.

@@ -7,7 +7,8 @@ So a client that reads "201" reads the truth. A commit in a dependency after `yi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,7 +29,8 @@ from reference_app.accounts.problems import (
     TooManyAccounts,
 )
 from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository, Entry
-from reference_app.infra.database import Sessions
+from reference_app.infra.database.engine import Sessions
+from reference_app.infra.process.resources import Resources
 from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.money import round_money
 from reference_app.patterns.serializable_retry import SerializableRetry
@@ -42,24 +44,22 @@ __all__ = ["EXCHANGE", "HELD", "AccountService", "TransactionKind", "account_of"
 
 
 class AccountService:
-    """Opens accounts and moves money, for one user: an account of anybody else does not exist here.
+    """Opens accounts and moves money; one instance serves a whole process.
 
-    Not found and not forbidden: 403 would tell that there is such an account.
+    Each method works for one user, its first argument: an account of anybody else does not exist for it. That
+    is "not found" and not "forbidden", which would tell that there is such an account.
 
     Args:
-        sessions: The session factory of the app.
-        owner_id: The user.
+        sessions: The session factory of the process.
         serializable: Runs what counts rows before it adds one.
         max_accounts: How many accounts a user may have.
     """
 
-    def __init__(
-        self, sessions: Sessions, owner_id: uuid.UUID, serializable: SerializableRetry, max_accounts: int
-    ) -> None:
-        self._sessions, self._owner_id = sessions, owner_id
+    def __init__(self, sessions: Sessions, serializable: SerializableRetry, max_accounts: int) -> None:
+        self._sessions = sessions
         self._serializable, self._max_accounts = serializable, max_accounts
 
-    async def open(self, name: str) -> Account:
+    async def open(self, owner_id: uuid.UUID, name: str) -> Account:
         """Open an empty cash account.
 
         Raises:
@@ -69,73 +69,77 @@ class AccountService:
 
         async def count_and_add(session: AsyncSession) -> Account:
             accounts = AccountRepository(session)
-            if await accounts.count(self._owner_id) >= self._max_accounts:
+            if await accounts.count(owner_id) >= self._max_accounts:
                 raise TooManyAccounts(f"The desk gives {self._max_accounts} accounts to a user.")
-            return await accounts.add(self._owner_id, name)
+            return await accounts.add(owner_id, name)
 
         # The rule is about rows that were only counted: under READ COMMITTED two requests both count one
         # account too few, and both add.
         return await self._serializable(count_and_add)
 
-    async def accounts(self, cursor: str | None, size: int) -> Page[Account]:
+    async def accounts(self, owner_id: uuid.UUID, cursor: str | None, size: int) -> Page[Account]:
         """Return a page of the user's accounts.
 
         Raises:
-            InvalidCursor: The cursor is of no page before.
+            InvalidCursor: The cursor was not given out with a page.
         """
         async with self._sessions() as session:
-            rows = await AccountRepository(session).accounts(self._owner_id, ACCOUNTS.decode(cursor), size)
+            rows = await AccountRepository(session).accounts(owner_id, ACCOUNTS.decode(cursor), size)
         return ACCOUNTS.page(rows, size=size)
 
-    async def account(self, account_id: uuid.UUID) -> Account:
+    async def account(self, owner_id: uuid.UUID, account_id: uuid.UUID) -> Account:
         """Return one cash account.
 
         Raises:
             AccountNotFound: The user has no account with this id.
         """
         async with self._sessions() as session:
-            return await self._own(session, account_id)
+            return await account_of(session, account_id, owner_id)
 
-    async def deposit(self, account_id: uuid.UUID, amount: Decimal) -> Entry:
+    async def deposit(self, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal) -> Entry:
         """Move money from the outside world to the account.
 
         Args:
-            account_id: Of an account of the user.
+            owner_id: The user who must own the account.
+            account_id: Where the money goes or comes from.
             amount: Above zero, in dollars and cents.
 
         Raises:
             AccountNotFound: The user has no account with this id.
             BalanceTooLarge: The ledger cannot hold the new balance.
         """
-        return await self._move(TransactionKind.DEPOSIT, account_id, amount)
+        return await self._move(TransactionKind.DEPOSIT, owner_id, account_id, amount)
 
-    async def withdraw(self, account_id: uuid.UUID, amount: Decimal) -> Entry:
+    async def withdraw(self, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal) -> Entry:
         """Move money from the account to the outside world.
 
         Args:
-            account_id: Of an account of the user.
+            owner_id: The user who must own the account.
+            account_id: Where the money goes or comes from.
             amount: Above zero, in dollars and cents.
 
         Raises:
             AccountNotFound: The user has no account with this id.
             InsufficientFunds: The balance does not cover the amount.
         """
-        return await self._move(TransactionKind.WITHDRAWAL, account_id, -amount)
+        return await self._move(TransactionKind.WITHDRAWAL, owner_id, account_id, -amount)
 
-    async def entries(self, account_id: uuid.UUID, cursor: str | None, size: int) -> Page[LedgerEntry]:
+    async def entries(
+        self, owner_id: uuid.UUID, account_id: uuid.UUID, cursor: str | None, size: int
+    ) -> Page[LedgerEntry]:
         """Return a page of the entries of an account, oldest first.
 
         Raises:
             AccountNotFound: The user has no account with this id.
-            InvalidCursor: The cursor is of no page before.
+            InvalidCursor: The cursor was not given out with a page.
         """
         after = ENTRIES.decode(cursor)
         async with self._sessions() as session:
-            await self._own(session, account_id)
+            await account_of(session, account_id, owner_id)
             rows = await AccountRepository(session).entries(account_id, after, size)
         return ENTRIES.page(rows, size=size)
 
-    async def entry(self, account_id: uuid.UUID, entry_id: int) -> LedgerEntry:
+    async def entry(self, owner_id: uuid.UUID, account_id: uuid.UUID, entry_id: int) -> LedgerEntry:
         """Return one entry of an account.
 
         Raises:
@@ -143,20 +147,26 @@ class AccountService:
             EntryNotFound: The account has no such entry.
         """
         async with self._sessions() as session:
-            await self._own(session, account_id)
+            await account_of(session, account_id, owner_id)
             entry = await AccountRepository(session).entry(account_id, entry_id)
         if entry is None:
             raise EntryNotFound
         return entry
 
-    async def _move(self, kind: TransactionKind, account_id: uuid.UUID, amount: Decimal) -> Entry:
+    async def _move(
+        self, kind: TransactionKind, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal
+    ) -> Entry:
         async with self._sessions.begin() as session:
             sides = {account_id: amount, OUTSIDE_WORLD: -amount}
-            entries = await post(session, kind, sides, owner_id=self._owner_id)
+            entries = await post(session, kind, sides, owner_id=owner_id)
         return entries[account_id]
 
-    async def _own(self, session: AsyncSession, account_id: uuid.UUID) -> Account:
-        return await account_of(session, account_id, self._owner_id)
+
+@asynccontextmanager
+async def open_service(resources: Resources) -> AsyncIterator[AccountService]:
+    """Give the service to a process."""
+    max_accounts = resources["settings"].max_accounts
+    yield AccountService(resources["sessions"], resources["serializable"], max_accounts)
 
 
 async def post(
@@ -172,9 +182,9 @@ async def post(
 
     Args:
         session: An open unit of work; the caller commits it.
-        kind: Why money moves.
+        kind: The reason why money moves.
         sides: What each account gains (or loses, below zero); they sum to zero.
-        owner_id: Whose the cash accounts must be; None: the caller knows.
+        owner_id: The user who must own the cash accounts; None where the caller has checked that.
 
     Raises:
         AccountNotFound: An account does not exist, or is another user's.

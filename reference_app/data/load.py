@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
-from reference_app.infra.database import create_engine, create_sessions
-from reference_app.infra.startup import StartupError, check_database
-from reference_app.market.models import CandleRecord
+from reference_app.candles.service import CandleRecord, CandleService
+from reference_app.infra.database.engine import create_engine, create_sessions
+from reference_app.infra.database.startup import StartupError, check_database
 from reference_app.market.service import MarketService
 from reference_app.settings import SettingsError, load_settings
 
@@ -67,13 +67,14 @@ async def load_async(url: str) -> int:
     engine = create_engine(settings)
     try:
         await check_database(engine, settings)
-        return await MarketService(create_sessions(engine)).load(NAMES, read_prices())
+        sessions = create_sessions(engine)
+        return await CandleService(sessions, MarketService(sessions)).load(NAMES, read_prices())
     finally:
         await engine.dispose()
 
 
 def load(url: str) -> int:
-    """Do the same and wait for it, with or without a running loop (`reference_app.infra.migrate.upgrade`)."""
+    """Do the same and wait for it, with or without a running loop (`infra/database/schema.py`)."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as thread:
         return thread.submit(asyncio.run, load_async(url)).result()
 

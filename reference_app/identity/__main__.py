@@ -14,9 +14,10 @@ import asyncio
 import difflib
 import sys
 
-from reference_app.identity.service import OPERATOR_SCOPES, SCOPES, OperatorService, UnknownUser
-from reference_app.infra.database import create_engine, create_sessions
-from reference_app.infra.startup import StartupError, check_database
+from reference_app.identity.service import OperatorService, UnknownUser
+from reference_app.infra.database.engine import create_engine, create_sessions
+from reference_app.infra.database.startup import StartupError, check_database
+from reference_app.nouns import OPERATOR_SCOPES, SCOPES
 from reference_app.settings import Settings, SettingsError, load_settings
 
 KNOWN = {**SCOPES, **OPERATOR_SCOPES}

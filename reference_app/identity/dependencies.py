@@ -17,11 +17,10 @@ from fastapi import Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from starlette.types import Scope
 
-from reference_app.identity.passwords import Passwords
 from reference_app.identity.problems import NotAllowed, NotAuthenticated
-from reference_app.identity.service import OPERATOR_SCOPES, SCOPES
-from reference_app.identity.tokens import Principal, Tokens
-from reference_app.infra.state import AppState
+from reference_app.identity.service import IdentityService
+from reference_app.identity.tokens import Principal
+from reference_app.nouns import OPERATOR_SCOPES, SCOPES
 
 #: For `responses=documented(*ACCESS_PROBLEMS)` of routes that need a token.
 ACCESS_PROBLEMS = (NotAuthenticated, NotAllowed)
@@ -29,28 +28,18 @@ ACCESS_PROBLEMS = (NotAuthenticated, NotAllowed)
 _PRINCIPAL = "desk.principal"
 
 
-class IdentityState(AppState):
-    """What the lifespan makes for identity."""
-
-    tokens: Tokens
-    passwords: Passwords
-
-
-class IdentityRequest(Request[IdentityState]):
-    """As `AppRequest`, with the state of identity."""
-
-
 def principal_of(scope: Scope) -> Principal:
     """Return who asks; the token is looked up once a request, for the rate limit and for the route.
 
     Args:
-        scope: Of the request; its state is an `IdentityState`.
+        scope: That of the request; its state is an `AppState`.
 
     Raises:
         NotAuthenticated: No token, or one that is not good.
     """
     if _PRINCIPAL not in scope:
-        scope[_PRINCIPAL] = scope["state"]["tokens"].verify(_token(scope))
+        token = _token(scope)
+        scope[_PRINCIPAL] = scope["state"]["services"][IdentityService].tokens.verify(token)
     principal: Principal = scope[_PRINCIPAL]
     return principal
 
@@ -91,7 +80,7 @@ def requires(*scopes: str) -> Any:
         ValueError: A scope that nobody can have; a typo would shut a route for everybody.
     """
     if unknown := set(scopes) - set(SCOPES) - set(OPERATOR_SCOPES):
-        raise ValueError(f"there is no scope {sorted(unknown)}; see SCOPES in identity/service.py")
+        raise ValueError(f"there is no scope {sorted(unknown)}; see nouns.py")
     return Security(_bearer, scopes=list(scopes))
 
 

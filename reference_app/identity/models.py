@@ -6,10 +6,10 @@ import datetime as dt
 import uuid
 
 from sqlalchemy import CheckConstraint, String, func
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from reference_app.infra.database import Base
+from reference_app.infra.database.base import Base, Timestamp
 
 
 class User(Base):
@@ -24,7 +24,7 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(String(200))
     #: What tokens of this user may carry at most.
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String(30)))
-    joined_at: Mapped[dt.datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=func.now())
+    joined_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())
 
     def __repr__(self) -> str:
         return f"User({self.name!r})"  # a generated one would put the hash into logs

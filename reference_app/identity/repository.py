@@ -19,7 +19,7 @@ class UserRepository:
         self._session = session
 
     async def add(self, name: str, password_hash: str, scopes: Sequence[str]) -> User | None:
-        """Insert a user; None where the name is taken.
+        """Insert a user, or return None where the name is taken.
 
         One statement asks and writes. A SELECT before the INSERT would let two registrations of one name
         both see it free, and the loser's unique violation would come out as a fault of the service.

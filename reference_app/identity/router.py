@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Response, status
+from fastapi import APIRouter, Form, Response, status
 
-from reference_app.identity.dependencies import CurrentUser, IdentityRequest
+from reference_app.identity.dependencies import CurrentUser
 from reference_app.identity.problems import (
     InvalidGrant,
     InvalidScope,
@@ -16,20 +16,16 @@ from reference_app.identity.problems import (
 )
 from reference_app.identity.schemas import PasswordGrant, TokenOut, UserIn, UserOut
 from reference_app.identity.service import IdentityService
-from reference_app.infra.problems import ServiceUnavailable
+from reference_app.infra.http.cache_control import CacheControl, set_cache_control
+from reference_app.infra.http.problems import ServiceUnavailable
+from reference_app.infra.http.state import AppRequest, service_of
 from reference_app.patterns.load_shedding import Overloaded
 from reference_app.patterns.problem_details import documented
 
-router = APIRouter(tags=["identity"])
+router = APIRouter(prefix="/v1", tags=["identity"])
+routers = (router,)
 
-
-async def identity_service(request: IdentityRequest) -> IdentityService:
-    """Return the service of this app."""
-    state = request.state
-    return IdentityService(state["sessions"], state["passwords"], state["tokens"])
-
-
-Identity = Annotated[IdentityService, Depends(identity_service)]
+Identity = Annotated[IdentityService, service_of(IdentityService)]
 
 
 @router.post(
@@ -37,9 +33,7 @@ Identity = Annotated[IdentityService, Depends(identity_service)]
     status_code=status.HTTP_201_CREATED,
     responses=documented(NameTaken, TooManySignIns, ServiceUnavailable),
 )
-async def register_user(
-    body: UserIn, request: IdentityRequest, response: Response, identity: Identity
-) -> UserOut:
+async def register_user(body: UserIn, request: AppRequest, response: Response, identity: Identity) -> UserOut:
     """Register a user, who can then get tokens."""
     try:
         user = await identity.register(body.name, body.password.get_secret_value())
@@ -57,7 +51,7 @@ async def read_current_user(user: CurrentUser, identity: Identity) -> UserOut:
 
 @router.post("/tokens", responses=documented(InvalidGrant, InvalidScope, TooManySignIns, ServiceUnavailable))
 async def issue_token(
-    form: Annotated[PasswordGrant, Form()], response: Response, identity: Identity, request: IdentityRequest
+    form: Annotated[PasswordGrant, Form()], response: Response, identity: Identity
 ) -> TokenOut:
     """Exchange name and password for an access token (OAuth2 password flow, RFC 6749 section 4.3)."""
     password = form.password.get_secret_value()
@@ -65,9 +59,8 @@ async def issue_token(
         token, scopes = await identity.sign_in(form.username, password, form.scope.split())
     except Overloaded as error:
         raise _too_many(error) from None
-    response.headers["Cache-Control"] = "no-store"  # RFC 6749 section 5.1
-    expires_in = request.state["tokens"].ttl_s
-    return TokenOut(access_token=token, expires_in=expires_in, scope=" ".join(sorted(scopes)))
+    set_cache_control(response, CacheControl.NO_STORE)  # RFC 6749 section 5.1
+    return TokenOut(access_token=token, expires_in=identity.tokens.ttl_s, scope=" ".join(sorted(scopes)))
 
 
 def _too_many(error: Overloaded) -> TooManySignIns:

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, closing
 
 from reference_app.identity.models import User
 from reference_app.identity.passwords import Passwords
 from reference_app.identity.problems import InvalidGrant, InvalidScope, NameTaken, NotAuthenticated
 from reference_app.identity.repository import UserRepository
 from reference_app.identity.tokens import Tokens
-from reference_app.infra.database import Sessions
-
-#: What every user may; the texts are shown in the docs.
-SCOPES = {
-    "accounts:read": "Read your accounts and what happened to them.",
-    "accounts:write": "Open accounts, deposit and withdraw.",
-    "orders:read": "Read your orders.",
-    "orders:write": "Place, amend and cancel orders.",
-    "portfolio:read": "Read your positions and their value.",
-    "watchlists:read": "Read your watchlists.",
-    "watchlists:write": "Change your watchlists.",
-}
-#: What only an operator may; `python -m reference_app.identity grant` gives it.
-OPERATOR_SCOPES = {"market:write": "Import instruments and candles."}
+from reference_app.infra.database.engine import Sessions
+from reference_app.infra.process.resources import Resources
+from reference_app.nouns import SCOPES
+from reference_app.settings import token_secret
 
 
 class IdentityService:
     """Registers users and signs them in.
 
     Args:
-        sessions: The session factory of the app.
+        sessions: The session factory of the process.
         passwords: Hashes and checks.
         tokens: Issues what a signed-in user sends.
+
+    Attributes:
+        tokens: Verifies what a request brings.
     """
 
     def __init__(self, sessions: Sessions, passwords: Passwords, tokens: Tokens) -> None:
-        self._sessions, self._passwords, self._tokens = sessions, passwords, tokens
+        self._sessions, self._passwords, self.tokens = sessions, passwords, tokens
 
     async def register(self, name: str, password: str) -> User:
         """Add a user with every scope that users have.
@@ -56,9 +50,9 @@ class IdentityService:
         """Return an access token and its scopes, for the right password.
 
         Args:
-            name: Of the user.
-            password: As it was typed.
-            scopes: What the token shall carry; nothing: all that the user may.
+            name: The name under which the user has registered.
+            password: The password as it was typed.
+            scopes: What the token shall carry; without any, it carries all that the user may.
 
         Raises:
             InvalidGrant: There is no such user, or the password is another. It does not say which.
@@ -77,7 +71,7 @@ class IdentityService:
         granted = set(scopes) or set(user.scopes)
         if not granted <= set(user.scopes):
             raise InvalidScope(error="invalid_scope")
-        return self._tokens.issue(user.id, granted), granted
+        return self.tokens.issue(user.id, granted), granted
 
     async def user(self, user_id: uuid.UUID) -> User:
         """Return the user of a token.
@@ -92,6 +86,15 @@ class IdentityService:
         return user
 
 
+@asynccontextmanager
+async def open_service(resources: Resources) -> AsyncIterator[IdentityService]:
+    """Give the service to a process; in the end the checks of passwords that are under way finish."""
+    settings = resources["settings"]
+    tokens = Tokens(token_secret(settings), ttl_s=settings.token_ttl_s)
+    with closing(Passwords()) as passwords:
+        yield IdentityService(resources["sessions"], passwords, tokens)
+
+
 class UnknownUser(Exception):
     """There is no user with this name."""
 
@@ -100,7 +103,7 @@ class OperatorService:
     """Says what users may; it is reached from the command line alone: `python -m reference_app.identity`.
 
     Args:
-        sessions: The session factory.
+        sessions: The session factory of the process.
     """
 
     def __init__(self, sessions: Sessions) -> None:

@@ -26,7 +26,7 @@ class Principal:
     """Who asks: what a verified token says.
 
     Attributes:
-        id: Of the user.
+        id: The user's number.
         scopes: What this token may be used for.
         expires_at: Seconds since 1970 from which on the token is void.
     """
@@ -54,7 +54,7 @@ class Tokens:
     Args:
         secret: At least 32 bytes, the same in all workers and known to nobody else.
         ttl_s: Seconds that a token lives.
-        clock: Seconds since 1970.
+        clock: Returns the seconds since 1970.
     """
 
     def __init__(self, secret: str, *, ttl_s: int, clock: Callable[[], float] = time.time) -> None:

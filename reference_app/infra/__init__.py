@@ -1,1 +1,1 @@
-"""What every noun needs: settings into engines, problems, health, docs. One factory each."""
+"""What every noun needs, in four rooms: `http`, `database`, `process` and `watch`."""

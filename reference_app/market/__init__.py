@@ -1,1 +1,1 @@
-"""Instruments and their daily candles."""
+"""Instruments, and what the exchange says about them now."""

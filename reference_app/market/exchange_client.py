@@ -25,7 +25,7 @@ from reference_app.settings import Settings
 
 MAX_TRIES = 3
 LONGEST_WAIT_S = 0.2
-#: Nobody may tell us to wait for longer; what we wait for must not be a typing error of theirs.
+#: The exchange may not make us wait for longer: a typing error of theirs must not shut us out for a year.
 LONGEST_HOLD_S = 60.0
 
 
@@ -59,10 +59,10 @@ class UnknownSymbol(Exception):
 
 @dataclass
 class RetryBudget:
-    """Retries may add `ratio` to the calls, and no more: else they triple the load of who is in trouble.
+    """Retries may add `ratio` to the calls, and no more: else they triple the load of an exchange in trouble.
 
     Attributes:
-        ratio: Retries a call earns.
+        ratio: How many retries each call earns.
         most: Retries that can be saved up, so that a quiet service may still retry.
         left: Retries that may be made now.
     """
@@ -87,11 +87,11 @@ class ExchangeClient:
     """Asks the exchange for quotes; an async context manager that closes its connections.
 
     Args:
-        base_url: Of the exchange, without a slash at its end.
+        base_url: The address of the exchange, without a slash at its end.
         timeout_s: Seconds for one try, connecting included.
-        connections: How many at most; a call beyond waits for one, within the same timeout.
+        connections: How many at most; a call for which there is none waits for one, within the same timeout.
         app: An exchange inside this process, in place of the network.
-        clock: Monotonic seconds.
+        clock: Returns monotonic seconds.
 
     Attributes:
         breaker, budget: Their state and totals, for metrics.
@@ -208,7 +208,7 @@ def create_exchange_client(settings: Settings, app: ASGIApp | None = None) -> Ex
     """Return the client of the app; whoever creates it enters it as a context manager.
 
     Args:
-        settings: Address, timeout and number of connections.
+        settings: They name the address, the timeout and the number of connections.
         app: An exchange inside this process, where the settings name none.
     """
     return ExchangeClient(

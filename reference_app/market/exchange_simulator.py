@@ -59,10 +59,10 @@ class Exchange:
     """The state of one simulated exchange.
 
     Attributes:
-        seed: Of its prices, latencies and errors.
+        seed: Makes its prices, latencies and errors repeatable.
         behaviour: Replace it at any time.
-        clock: Seconds since 1970.
-        requests: How many came for a quote.
+        clock: Returns the seconds since 1970.
+        requests: How many requests for a quote have come.
     """
 
     seed: int = 1

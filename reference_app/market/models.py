@@ -1,59 +1,24 @@
-"""Tables of the market: instruments and one candle a day for each."""
+"""The table of instruments."""
 
 from __future__ import annotations
 
-import datetime as dt
-from decimal import Decimal
-
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Numeric, String
+from sqlalchemy import CheckConstraint, Identity, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from reference_app.infra.database import Base
+from reference_app.infra.database.base import Base
 
-#: symbol, date, open, high, low, close, volume, adjusted close: one row of an import.
-CandleRecord = tuple[str, dt.date, Decimal, Decimal, Decimal, Decimal, int, Decimal]
+#: How the desk writes a symbol, in the database, on the wire and in files: for a longer pattern, and alone.
+SYMBOL = "[A-Z][A-Z0-9.]{0,9}"
+SYMBOL_PATTERN = f"^{SYMBOL}$"
 
 
 class Instrument(Base):
     """A share that can be traded."""
 
     __tablename__ = "instruments"
-    __table_args__ = (CheckConstraint("symbol ~ '^[A-Z][A-Z0-9.]{0,9}$'", name="symbol"),)
+    __table_args__ = (CheckConstraint(f"symbol ~ '{SYMBOL_PATTERN}'", name="symbol"),)
 
     # Not the symbol: companies change it (FB became META), and a 4-byte key keeps the candles small.
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     symbol: Mapped[str] = mapped_column(String(10), unique=True)
     name: Mapped[str] = mapped_column(String(100))
-
-
-class Candle(Base):
-    """Open, high, low, close and volume of one instrument on one trading day.
-
-    NUMERIC without a scale plus a CHECK: NUMERIC(18, 4) would round a fifth digit away without a word. NaN is
-    above every number in PostgreSQL, so the upper limit rejects it.
-    """
-
-    __tablename__ = "candles"
-    __table_args__ = (
-        CheckConstraint(
-            "low > 0 AND low <= least(open, close) AND high >= greatest(open, close) AND high < 1e14",
-            name="range",
-        ),
-        CheckConstraint(
-            "scale(open) <= 4 AND scale(high) <= 4 AND scale(low) <= 4 AND scale(close) <= 4", name="scale"
-        ),
-        CheckConstraint("adjusted_close > 0 AND adjusted_close < 1e14", name="adjusted_close"),
-        CheckConstraint("volume >= 0", name="volume"),
-    )
-
-    #: Of an instrument that exists: a trigger for each statement holds that (migration 0011). A foreign key,
-    #: which is checked for each row, took more than half the time of an import.
-    instrument_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    date: Mapped[dt.date] = mapped_column(primary_key=True)
-    open: Mapped[Decimal] = mapped_column(Numeric)
-    high: Mapped[Decimal] = mapped_column(Numeric)
-    low: Mapped[Decimal] = mapped_column(Numeric)
-    close: Mapped[Decimal] = mapped_column(Numeric)
-    volume: Mapped[int] = mapped_column(BigInteger)
-    #: The source's close after splits and dividends, with up to 15 digits: for charts, never for booking.
-    adjusted_close: Mapped[Decimal] = mapped_column(Numeric)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reference_app.infra.conditional import Representation
+from reference_app.infra.http.cache_control import CacheControl
+from reference_app.infra.http.conditional import Representation
 from reference_app.market.exchange_client import (
     ExchangeBusy,
     ExchangeClient,
@@ -54,16 +55,15 @@ def create_quotes(client: ExchangeClient, settings: Settings) -> Quotes:
     One load a symbol at a time, so a thousand requests for one symbol are one call to the exchange.
 
     Args:
-        client: Of the exchange.
-        settings: How long a quote is fresh, and how long it may then stand in.
+        client: Asks the exchange.
+        settings: They say how long a quote is fresh, and for how long it may then stand in for a fresh one.
     """
 
     async def load(symbol: str) -> LiveQuote:
         quote = await client.quote(symbol)
         body = LiveQuoteOut.model_validate(quote)
-        # Private: it is for users of the desk, and a shared cache must not give it to others.
         representation = Representation.of(
-            body, cache_control="private, max-age=1", last_modified=quote.as_of
+            body, cache_control=CacheControl.A_SECOND, last_modified=quote.as_of
         )
         return LiveQuote(quote, representation)
 

@@ -1,30 +1,15 @@
-"""What the market says on the wire. Prices are strings: a JSON number would lose digits."""
+"""What the market says on the wire about instruments; `quotes.py` has what it says about prices."""
 
 from __future__ import annotations
 
-import datetime as dt
-import re
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from reference_app.patterns.money import Price
-
-SYMBOL_PATTERN = "^[A-Z][A-Z0-9.]{0,9}$"
+from reference_app.market.models import SYMBOL_PATTERN
 
 Symbol = Annotated[str, Path(pattern=SYMBOL_PATTERN, examples=["AAPL"])]
-
-
-def _iso(value: Any) -> Any:
-    # pydantic also takes "0" for 1970-01-01; the API promises ISO dates and nothing else.
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) is None:
-        raise ValueError("expected a date such as 2012-05-18")
-    return value
-
-
-IsoDate = Annotated[dt.date, BeforeValidator(_iso)]
 
 
 class InstrumentOut(BaseModel):
@@ -34,28 +19,3 @@ class InstrumentOut(BaseModel):
 
     symbol: str = Field(examples=["AAPL"])
     name: str = Field(examples=["Apple Inc."])
-
-
-class CandleOut(BaseModel):
-    """One trading day of one instrument, in US dollars a share."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    date: dt.date
-    open: Price
-    high: Price
-    low: Price
-    close: Price
-    volume: int
-    adjusted_close: Decimal = Field(description="After splits and dividends, as the source gives it.")
-
-
-Year = Annotated[int, Path(ge=1900, le=2200, examples=[2012])]
-
-
-class QuoteOut(BaseModel):
-    """The newest price: the close of the last trading day that is known."""
-
-    symbol: str = Field(examples=["AAPL"])
-    price: Price
-    as_of: dt.date

@@ -1,19 +1,16 @@
-"""Run by Alembic for each command, on the connection that `reference_app.infra.migrate` hands over."""
+"""Run by Alembic for each command, on the connection that `infra/database/schema.py` hands over."""
 
 from alembic import context
 
-import reference_app.accounts.models
-import reference_app.identity.models
-import reference_app.market.models
-import reference_app.orders.models
-import reference_app.portfolio.models
-import reference_app.watchlists.models  # noqa: F401 - importing the models fills the metadata
-from reference_app.infra.database import Base
+import reference_app.infra.database.pattern_tables  # noqa: F401 - it fills the metadata, as the models do
+from reference_app.infra.database.base import Base
+from reference_app.nouns import import_models
 
 connection = context.config.attributes.get("connection")
 if connection is None:
-    raise RuntimeError("Run migrations with reference_app.infra.migrate: it brings the connection.")
+    raise RuntimeError("Run migrations with python -m reference_app.infra.migrate: it brings the connection.")
 
+import_models()
 context.configure(connection=connection, target_metadata=Base.metadata)
 with context.begin_transaction():
     context.run_migrations()

@@ -9,29 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from reference_app.infra.database import create_sessions
-from reference_app.infra.process import run_process
-from reference_app.market.service import open_market
+from reference_app.infra.process.background import run_process
+from reference_app.infra.process.resources import Resources
+from reference_app.market.service import open_service as open_market
 from reference_app.orders.matching import Matching
 from reference_app.patterns.idempotency_key import IdempotencyKeys
 from reference_app.patterns.skip_locked_queue import JobQueue
-from reference_app.settings import Settings
 
 PURGE_INTERVAL_S = 60.0
 PURGE_BATCH = 1000
 
 
-async def match(settings: Settings, engine: AsyncEngine) -> None:
+async def match(resources: Resources) -> None:
     """Work on jobs with several tasks, and now and then delete idempotency keys that are past their time."""
-    sessions = create_sessions(engine)
+    settings, sessions = resources["settings"], resources["sessions"]
     queue = JobQueue(
         sessions,
         handler_timeout_s=settings.matcher_lease_s / 2,
         lease_s=settings.matcher_lease_s,
     )
-    async with open_market(sessions, settings) as market, asyncio.TaskGroup() as group:
+    async with open_market(resources) as market, asyncio.TaskGroup() as group:
         matching = Matching(market, look_again_s=settings.matcher_look_again_s)
         for _ in range(settings.matcher_tasks):
             group.create_task(queue.work(matching, poll_interval_s=settings.matcher_poll_interval_s))

@@ -1,37 +1,33 @@
-"""Tables of orders and their fills, and those of the three patterns that orders stand on."""
+"""Tables of orders and their fills, and an order on its way into and out of them."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Column,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    LargeBinary,
     Numeric,
     String,
-    Table,
-    Text,
-    Uuid,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from reference_app.infra.database import Base
-from reference_app.orders.states import ACTIVE
+from reference_app.infra.database.base import Base, Timestamp
+from reference_app.orders.states import ACTIVE, OrderState
 
-Timestamp = TIMESTAMP(timezone=True)
+Side = Literal["buy", "sell"]
+OrderType = Literal["market", "limit"]
 
 
 class Order(Base):
@@ -79,6 +75,40 @@ class Order(Base):
     updated_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())
 
 
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """An order that somebody wants to place.
+
+    Attributes:
+        account_id: Pays, or has the shares.
+        symbol: What is traded.
+        side: Whether shares are bought or sold.
+        type: A market order takes the price of the exchange, a limit order its limit or better.
+        quantity: Shares.
+        limit_price: US dollars a share; None for a market order.
+    """
+
+    account_id: uuid.UUID
+    symbol: str
+    side: Side
+    type: OrderType
+    quantity: int
+    limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What shall be different about an order; None leaves it as it is.
+
+    Attributes:
+        quantity: All shares, the filled ones included.
+        limit_price: US dollars a share.
+    """
+
+    quantity: int | None = None
+    limit_price: Decimal | None = None
+
+
 class OrderRow(NamedTuple):
     """An order as it was read: a tuple with names, at a tenth of the cost of an object."""
 
@@ -87,13 +117,13 @@ class OrderRow(NamedTuple):
     account_id: uuid.UUID
     instrument_id: int
     symbol: str
-    side: str
-    type: str
+    side: Side
+    type: OrderType
     limit_price: Decimal | None
     hold_price: Decimal | None
     quantity: int
     filled_quantity: int
-    state: str
+    state: OrderState
     version: int
     placed_at: dt.datetime
     updated_at: dt.datetime
@@ -127,43 +157,3 @@ class Fill(Base):
     price: Mapped[Decimal] = mapped_column(Numeric)
     amount: Mapped[Decimal] = mapped_column(Numeric)
     filled_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())
-
-
-#: patterns/idempotency_key.py: the replies that a repeated request gets.
-idempotency_keys = Table(
-    "idempotency_keys",
-    Base.metadata,
-    Column("owner", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("headers", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("expires_at", Timestamp, nullable=False),
-    Index(None, "expires_at"),
-)
-#: patterns/skip_locked_queue.py: orders that a matcher shall look at.
-jobs = Table(
-    "jobs",
-    Base.metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("payload", Text, nullable=False),
-    Column("tries", Integer, nullable=False, server_default=text("0")),
-    Column("not_before", Timestamp, nullable=False, server_default=func.now()),
-    Column("token", Uuid),
-    Index(None, "not_before"),
-)
-#: patterns/outbox.py: events that the relay has not told yet.
-outbox = Table(
-    "outbox",
-    Base.metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("event_id", Uuid, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("topic", Text, nullable=False),
-    Column("payload", Text, nullable=False),
-    Column("tries", Integer, nullable=False, server_default=text("0")),
-    Column("created_at", Timestamp, nullable=False, server_default=func.now()),
-    Column("not_before", Timestamp, nullable=False, server_default=func.now()),
-    Index(None, "key", "id"),
-)

@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reference_app.infra.database import create_sessions
-from reference_app.infra.process import run_process
-from reference_app.infra.redis_client import create_redis
+from reference_app.infra.process.background import run_process
+from reference_app.infra.process.resources import Resources
 from reference_app.patterns.outbox import Event, Relay
-from reference_app.settings import Settings, SettingsError
+from reference_app.settings import SettingsError
 
 STREAM = "desk:orders"
-#: Of the stream; readers that are further behind read the orders themselves.
+#: The stream keeps so many events; readers that are further behind read the orders themselves.
 MAX_EVENTS = 100_000
 
 
@@ -37,16 +35,17 @@ def publisher(redis: Redis) -> Callable[[Event], Awaitable[None]]:
     return publish
 
 
-async def relay(settings: Settings, engine: AsyncEngine) -> None:
-    """Publish until cancelled."""
-    redis = create_redis(settings)
+async def relay(resources: Resources) -> None:
+    """Publish until cancelled.
+
+    Raises:
+        SettingsError: REDIS_URL is not set.
+    """
+    redis = resources["redis"]
     if redis is None:
         raise SettingsError("REDIS_URL is not set: the relay publishes to a Redis stream.")
-    try:
-        relay = Relay(create_sessions(engine), publisher(redis))
-        await relay.run(poll_interval_s=settings.relay_poll_interval_s)
-    finally:
-        await redis.aclose()
+    relay = Relay(resources["sessions"], publisher(redis))
+    await relay.run(poll_interval_s=resources["settings"].relay_poll_interval_s)
 
 
 def main() -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Depends, Request, Response, status
+from fastapi import Request, Response, status
 
 from reference_app.accounts.problems import AccountNotFound, InsufficientFunds
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
-from reference_app.infra.conditional import NOT_MODIFIED, settled
-from reference_app.infra.paging import Cursor, InvalidCursor, Page, PageSize, read_page
-from reference_app.infra.problems import PreconditionFailed, PreconditionRequired
-from reference_app.infra.routing import PrefixRouter
-from reference_app.infra.state import AppState
+from reference_app.infra.http.cache_control import CacheControl, set_cache_control
+from reference_app.infra.http.conditional import (
+    NOT_MODIFIED,
+    VERSION_PROBLEMS,
+    Representation,
+    conflicts_refused,
+    if_match,
+    settled,
+    version_check,
+)
+from reference_app.infra.http.paging import Cursor, InvalidCursor, Page, PageSize, read_page
+from reference_app.infra.http.problems import PreconditionFailed
+from reference_app.infra.http.routing import PrefixRouter
+from reference_app.infra.http.state import service_of
 from reference_app.market.problems import InstrumentNotFound, QuoteUnavailable
+from reference_app.orders.models import OrderRow
 from reference_app.orders.problems import (
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
@@ -25,40 +35,24 @@ from reference_app.orders.problems import (
     RequestInProgress,
 )
 from reference_app.orders.schemas import AmendmentIn, OrderId, OrderIn, OrderOut
-from reference_app.orders.service import OrderRow, OrderService
-from reference_app.patterns.conditional_request import Preconditions, Validators, etag
+from reference_app.orders.service import OrderService
+from reference_app.patterns.conditional_request import Validators, etag
 from reference_app.patterns.idempotency_key import IdempotencyError, Reply, fingerprint, parse_key
-from reference_app.patterns.optimistic_version import VersionConflict
 from reference_app.patterns.problem_details import InvalidRequest, documented
 from reference_app.portfolio.problems import InsufficientPosition
 
-router = PrefixRouter(prefix="/orders", tags=["orders"], responses=documented(*ACCESS_PROBLEMS))
+router = PrefixRouter(prefix="/v1/orders", tags=["orders"], responses=documented(*ACCESS_PROBLEMS))
+routers = (router,)
 
-#: Only the user may keep it, and must ask whether it is still true.
-CACHE_CONTROL = "private, no-cache"
-
-
-class OrdersState(AppState):
-    """What the lifespan makes for orders."""
-
-    orders: OrderService
-
-
-class OrdersRequest(Request[OrdersState]):
-    """As `AppRequest`, with the state of orders."""
-
-
-async def order_service(request: OrdersRequest) -> OrderService:
-    """Return the service of this app."""
-    return request.state["orders"]
-
-
-Orders = Annotated[OrderService, Depends(order_service)]
+Orders = Annotated[OrderService, service_of(OrderService)]
 Reader = Annotated[Principal, requires("orders:read")]
 Writer = Annotated[Principal, requires("orders:write")]
 
+#: The user's word for what may have changed.
+ORDER = "order"
+
 #: Read from the request: the draft asks for 400 where it is missing, and FastAPI would answer 422.
-IDEMPOTENCY_KEY: dict[str, Any] = {
+IDEMPOTENCY_KEY: dict[str, object] = {
     "parameters": [
         {
             "name": "Idempotency-Key",
@@ -67,17 +61,6 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
             "description": "Chosen by you, new for each order, the same when you send that order again.",
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:~-]{1,255}$"},
             "example": "8e03978e-40d5-43e8",
-        }
-    ]
-}
-IF_MATCH: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "If-Match",
-            "in": "header",
-            "required": True,
-            "description": "The ETag of the order as you have seen it.",
-            "schema": {"type": "string", "pattern": '^("[!#-~]{1,100}"|\\\\*)$'},
         }
     ]
 }
@@ -99,13 +82,14 @@ async def place_order(body: OrderIn, request: Request, user: Writer, orders: Ord
     sent = fingerprint("POST", target, await request.body())
     try:
         key = parse_key(request.headers.getlist("idempotency-key"))
-        reply = await orders.place(user.id, body, key=key, sent=sent, render=_created)
+        reply = await orders.place(user.id, body.order(), key=key, sent=sent, render=_created)
     except IdempotencyError as error:
         raise _idempotency_problem(error) from None
-    headers = {**reply.headers, "Cache-Control": CACHE_CONTROL}
+    response = Response(reply.body, reply.status, reply.headers, "application/json")
+    set_cache_control(response, CacheControl.ASK_AGAIN)
     if reply.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return Response(reply.body, reply.status, headers, "application/json")
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 @router.get("", responses=documented(InvalidCursor))
@@ -118,40 +102,32 @@ async def list_orders(
     cursor: Cursor = None,
 ) -> Page[OrderOut]:
     """List your orders, newest first."""
-    response.headers["Cache-Control"] = CACHE_CONTROL
+    set_cache_control(response, CacheControl.ASK_AGAIN)
     return read_page(await orders.orders(user.id, cursor, limit), OrderOut.of, request, response)
 
 
 @router.get("/{order_id}", response_model=OrderOut, responses=NOT_MODIFIED | documented(OrderNotFound))
 async def read_order(order_id: OrderId, request: Request, user: Reader, orders: Orders) -> Response:
     """Return one of your orders, with the ETag that amending it needs."""
-    order = await orders.order(user.id, order_id)
-    Preconditions(request).check(_validators(order), headers={"Cache-Control": CACHE_CONTROL})
-    return _reply(order)
+    return _representation(await orders.order(user.id, order_id)).answer(request)
 
 
 @router.patch(
     "/{order_id}",
     response_model=OrderOut,
-    openapi_extra=IF_MATCH,
+    openapi_extra=if_match(ORDER, required=True),
     responses=documented(
         OrderNotFound, OrderIsFinal, QuantityAlreadyFilled, NoLimitPrice, InsufficientFunds,
-        InsufficientPosition, PreconditionFailed, PreconditionRequired,
+        InsufficientPosition, *VERSION_PROBLEMS,
     ),
 )  # fmt: skip
 async def amend_order(
     order_id: OrderId, body: AmendmentIn, request: Request, user: Writer, orders: Orders
 ) -> Response:
     """Change quantity or limit price of an order that is not final, in the version that you have seen."""
-    preconditions = Preconditions(request)
-
-    def check(order: OrderRow) -> None:
-        preconditions.check(_validators(order), required=True)
-
-    try:
-        return _reply(await orders.amend(user.id, order_id, body.changes(), check))
-    except VersionConflict:
-        raise PreconditionFailed("The order was changed at this moment: read it, then try again.") from None
+    check = version_check(request, _validators, required=True)
+    with conflicts_refused(ORDER):
+        return _representation(await orders.amend(user.id, order_id, body.amendment(), check)).reply()
 
 
 @router.post(
@@ -161,26 +137,22 @@ async def amend_order(
 )
 async def cancel_order(order_id: OrderId, request: Request, user: Writer, orders: Orders) -> Response:
     """Cancel what is not filled of an order; If-Match is heeded and not needed."""
-    preconditions = Preconditions(request)
-
-    def check(order: OrderRow) -> None:
-        preconditions.check(_validators(order))
-
-    return _reply(await orders.cancel(user.id, order_id, check))
+    check = version_check(request, _validators)
+    return _representation(await orders.cancel(user.id, order_id, check)).reply()
 
 
 def _validators(order: OrderRow) -> Validators:
     return Validators(etag("order", order.id, order.version), settled(order.updated_at))
 
 
-def _reply(order: OrderRow) -> Response:
-    headers = {"Cache-Control": CACHE_CONTROL, **_validators(order).headers()}
-    return Response(OrderOut.of(order).json(), headers=headers, media_type="application/json")
+def _representation(order: OrderRow) -> Representation:
+    return Representation(OrderOut.of(order).json(), _validators(order))
 
 
 def _created(order: OrderRow) -> Reply:
-    headers = {"Location": f"/v1/orders/{order.id}", **_validators(order).headers()}
-    return Reply(201, OrderOut.of(order).json(), headers)
+    representation = _representation(order)
+    headers = {"Location": f"/v1/orders/{order.id}", **representation.validators.headers()}
+    return Reply(status.HTTP_201_CREATED, representation.body, headers)
 
 
 def _idempotency_problem(

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Path
 from pydantic import MISSING, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from reference_app.orders.models import OrderRow
+from reference_app.market.service import SYMBOL_PATTERN
+from reference_app.orders.models import Amendment, NewOrder, OrderRow, OrderType, Side
+from reference_app.orders.states import OrderState
 from reference_app.patterns.money import Amount, Price
 
 PositivePrice = Annotated[Decimal, Amount(scale=4, positive=True)]
 #: strict: true and "5" are no numbers of shares.
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000, examples=[10])]
 OrderId = Annotated[int, Path(ge=1, le=2**63 - 1)]
-Side = Literal["buy", "sell"]
-State = Literal["pending", "open", "filled", "cancelled", "rejected"]  # see states.py
+#: A plain string: pydantic takes twice as long to write a page of 100 orders with an enum in each.
+State = Annotated[str, Field(json_schema_extra={"enum": [str(state) for state in OrderState]})]
 
 
 class MarketOrderIn(BaseModel):
@@ -29,9 +32,13 @@ class MarketOrderIn(BaseModel):
 
     type: Literal["market"]
     account_id: uuid.UUID = Field(description="Pays, or has the shares.")
-    symbol: str = Field(pattern="^[A-Z][A-Z0-9.]{0,9}$", examples=["AAPL"])
+    symbol: str = Field(pattern=SYMBOL_PATTERN, examples=["AAPL"])
     side: Side
     quantity: Quantity = Field(description="Shares.")
+
+    def order(self) -> NewOrder:
+        """Return the order that is wanted."""
+        return NewOrder(self.account_id, self.symbol, self.side, self.type, self.quantity)
 
 
 class LimitOrderIn(MarketOrderIn):
@@ -39,6 +46,10 @@ class LimitOrderIn(MarketOrderIn):
 
     type: Literal["limit"]  # type: ignore[assignment]
     limit_price: PositivePrice = Field(description="US dollars a share.", examples=["431.5000"])
+
+    def order(self) -> NewOrder:
+        """Return the order that is wanted."""
+        return dataclasses.replace(super().order(), limit_price=self.limit_price)
 
 
 OrderIn = Annotated[MarketOrderIn | LimitOrderIn, Field(discriminator="type")]
@@ -59,9 +70,12 @@ class AmendmentIn(BaseModel):
             raise ValueError("name a quantity, a limit_price or both")
         return self
 
-    def changes(self) -> dict[str, Any]:
-        """Return what was sent, by name."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+    def amendment(self) -> Amendment:
+        """Return what shall be different."""
+        return Amendment(
+            None if self.quantity is MISSING else self.quantity,
+            None if self.limit_price is MISSING else self.limit_price,
+        )
 
 
 # No BaseModel: a page of 100 orders is made and written four times as fast (0.33 ms, 1.35 with
@@ -75,7 +89,7 @@ class OrderOut:
     account_id: uuid.UUID
     symbol: Annotated[str, Field(examples=["AAPL"])]
     side: Side
-    type: Literal["market", "limit"]
+    type: OrderType
     limit_price: Price | None
     quantity: int
     filled_quantity: int
@@ -91,12 +105,12 @@ class OrderOut:
             id=row.id,
             account_id=row.account_id,
             symbol=row.symbol,
-            side=row.side,  # type: ignore[arg-type]
-            type=row.type,  # type: ignore[arg-type]
+            side=row.side,
+            type=row.type,
             limit_price=row.limit_price,
             quantity=row.quantity,
             filled_quantity=row.filled_quantity,
-            state=row.state,  # type: ignore[arg-type]
+            state=row.state.value,
             version=row.version,
             placed_at=row.placed_at,
             updated_at=row.updated_at,

@@ -6,42 +6,54 @@ outbox are one transaction: a crash at any step leaves all of them or none.
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Callable
-from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
 
-from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from reference_app.accounts.service import HELD, TransactionKind, post
-from reference_app.infra.database import Sessions, driver_connection
+from reference_app.infra.database.engine import Sessions, driver_connection
+from reference_app.infra.process.resources import Resources
 from reference_app.market.service import MarketService
-from reference_app.orders import repository
-from reference_app.orders.models import OrderRow
+from reference_app.orders import lifecycle
+from reference_app.orders.models import Amendment, NewOrder, OrderRow
 from reference_app.orders.problems import NoLimitPrice, OrderIsFinal, OrderNotFound, QuantityAlreadyFilled
-from reference_app.orders.repository import NEWEST_FIRST, OrderRepository
-from reference_app.orders.states import OrderState, step
-from reference_app.patterns import outbox, skip_locked_queue
+from reference_app.orders.repository import NEWEST_FIRST, OrderReader, OrderRepository
+from reference_app.orders.states import OrderState
 from reference_app.patterns.idempotency_key import IdempotencyKeys, Reply
 from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.problem_details import Problem
 from reference_app.portfolio.service import reserve
 
-__all__ = ["OrderRow", "OrderService", "end", "job_of", "tell"]
-
 #: What a market order may cost at most, against the price when it is placed: so much cash is held for it.
 COLLAR = Decimal("1.05")
-CENT = Decimal("0.01")
+
+#: Raises where the client's preconditions forbid the change of an order as it was read now.
+Check = Callable[[OrderRow], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the market says about an order that is to be placed.
+
+    Attributes:
+        instrument_id: The instrument of the order's symbol.
+        hold_price: Cash that a buy holds for each share, in whole cents; None for a sale.
+    """
+
+    instrument_id: int
+    hold_price: Decimal | None
 
 
 class OrderService:
     """Places, reads, amends and cancels orders; one instance serves a whole process.
 
     Args:
-        engine: For the reads that go straight to the driver.
-        sessions: The session factory of the app.
+        engine: Gives the connections of the reads that go straight to the driver.
+        sessions: The session factory of the process.
         market: Knows the instruments and their prices.
     """
 
@@ -50,16 +62,23 @@ class OrderService:
         self.keys = IdempotencyKeys(sessions, keep_refusals=False)
 
     async def place(
-        self, owner_id: uuid.UUID, order: Any, *, key: str, sent: bytes, render: Callable[[OrderRow], Reply]
+        self,
+        owner_id: uuid.UUID,
+        order: NewOrder,
+        *,
+        key: str,
+        sent: bytes,
+        render: Callable[[OrderRow], Reply],
     ) -> Reply:
         """Accept an order once, however often it is sent.
 
         Args:
-            owner_id: Who places it.
-            order: A `MarketOrderIn` or `LimitOrderIn`.
-            key: The idempotency key.
-            sent: The fingerprint of the request.
-            render: Makes the reply that is stored with the order.
+            owner_id: The user who places it.
+            order: What is wanted.
+            key: The idempotency key that came with it.
+            sent: The fingerprint of the request: the same key with another one is refused.
+            render: Makes the reply, inside the transaction: it is stored with the order, so that a repeated
+                request gets the same one.
 
         Raises:
             IdempotencyError: The key is in use at this moment, or belongs to another request.
@@ -67,7 +86,7 @@ class OrderService:
         """
         # Before the transaction: no connection is held while the exchange is asked. A refusal waits until it
         # is known whether the order was placed before, because then its reply counts and not today's market.
-        terms: tuple[int, Decimal | None] | Problem
+        terms: Terms | Problem
         try:
             terms = await self._terms(order)
         except Problem as refusal:
@@ -76,18 +95,14 @@ class OrderService:
         async def work(session: AsyncSession) -> Reply:
             if isinstance(terms, Problem):
                 raise terms
-            instrument_id, hold_price = terms
-            if hold_price is None:
-                await reserve(session, owner_id, order.account_id, instrument_id, order.quantity)
+            if terms.hold_price is None:
+                await reserve(session, owner_id, order.account_id, terms.instrument_id, order.quantity)
             else:
-                held = hold_price * order.quantity
+                held = terms.hold_price * order.quantity
                 sides = {order.account_id: -held, HELD: held}
                 await post(session, TransactionKind.HOLD, sides, owner_id=owner_id)
-            limit_price = getattr(order, "limit_price", None)
-            placed = await OrderRepository(session).place(
-                owner_id, order.account_id, instrument_id, order.symbol, order.side, order.type,
-                limit_price, hold_price, order.quantity,
-            )  # fmt: skip
+            orders = OrderRepository(session)
+            placed = await orders.place(owner_id, order, terms.instrument_id, terms.hold_price)
             return render(placed)
 
         return await self.keys.run(str(owner_id), key, sent, work)
@@ -99,33 +114,27 @@ class OrderService:
             OrderNotFound: The user has no order with this id.
         """
         async with driver_connection(self._engine) as connection:
-            found = await repository.read(connection, order_id, owner_id)
+            found = await OrderReader(connection).order(owner_id, order_id)
         return _existing(found)
 
     async def orders(self, owner_id: uuid.UUID, cursor: str | None, size: int) -> Page[OrderRow]:
         """Return a page of the user's orders, newest first.
 
         Raises:
-            InvalidCursor: The cursor is of no page before.
+            InvalidCursor: The cursor was not given out with a page.
         """
         after = NEWEST_FIRST.decode(cursor)
         async with driver_connection(self._engine) as connection:
-            rows = await repository.page(connection, owner_id, after, size)
+            rows = await OrderReader(connection).page(owner_id, after, size)
         return NEWEST_FIRST.page(rows, size=size)
 
-    async def amend(
-        self,
-        owner_id: uuid.UUID,
-        order_id: int,
-        changes: dict[str, Any],
-        check: Callable[[OrderRow], None],
-    ) -> OrderRow:
+    async def amend(self, owner_id: uuid.UUID, order_id: int, amendment: Amendment, check: Check) -> OrderRow:
         """Change quantity, limit price or both of an active order, of the version that the user has seen.
 
         Args:
-            owner_id: Whose it must be.
-            order_id: Which order.
-            changes: `quantity`, `limit_price` or both.
+            owner_id: The user who must own the order.
+            order_id: The order's number.
+            amendment: What shall be different.
             check: Raises where the user has seen another version.
 
         Raises:
@@ -139,17 +148,16 @@ class OrderService:
         """
         async with self._sessions.begin() as session:
             orders = OrderRepository(session)
-            before = _existing(await orders.of(owner_id, order_id))
+            before = _existing(await orders.order(owner_id, order_id))
             check(before)
-            values = _amended(before, changes)
-            await orders.amend(before, values)
-            after = _existing(await orders.of(owner_id, order_id))
-            await _hold_difference(session, before, after)
-            await skip_locked_queue.put(session, job_of(after))
-            await tell(session, "order.amended", after)
+            await _amend(orders, before, amendment)
+            after = _existing(await orders.order(owner_id, order_id))
+            await lifecycle.hold_difference(session, before, after)
+            await lifecycle.put_job(session, after)
+            await lifecycle.tell(session, "order.amended", after)
         return after
 
-    async def cancel(self, owner_id: uuid.UUID, order_id: int, check: Callable[[OrderRow], None]) -> OrderRow:
+    async def cancel(self, owner_id: uuid.UUID, order_id: int, check: Check) -> OrderRow:
         """Cancel what is not filled of an order; cancelling twice is once.
 
         Raises:
@@ -157,8 +165,7 @@ class OrderService:
             OrderIsFinal: It is filled or rejected.
         """
         async with self._sessions.begin() as session:
-            orders = OrderRepository(session)
-            order = await orders.locked(order_id)
+            order = await lifecycle.locked(session, order_id)
             if order is None or order.owner_id != owner_id:
                 raise OrderNotFound
             if order.state == OrderState.CANCELLED:
@@ -166,51 +173,23 @@ class OrderService:
             check(order)
             if not order.is_active:
                 raise OrderIsFinal(state=order.state)
-            return await end(session, order, OrderState.CANCELLED)
+            return await lifecycle.end(session, order, OrderState.CANCELLED)
 
-    async def _terms(self, order: Any) -> tuple[int, Decimal | None]:
-        """Return the instrument, and for a buy the cash to hold a share, in whole cents."""
+    async def _terms(self, order: NewOrder) -> Terms:
         instrument = await self._market.instrument(order.symbol)
         if order.side == "sell":
-            return instrument.id, None
-        price = getattr(order, "limit_price", None)
+            return Terms(instrument.id, None)
+        price = order.limit_price
         if price is None:
             price = (await self._market.quote(order.symbol)).ask * COLLAR
-        return instrument.id, hold_price_of(price)
+        return Terms(instrument.id, lifecycle.hold_price_of(price))
 
 
-def hold_price_of(price: Decimal) -> Decimal:
-    """Return the price rounded up to cents: what is held then covers every cost, however it is rounded."""
-    return price.quantize(CENT, rounding=ROUND_CEILING)
-
-
-def job_of(order: OrderRow) -> str:
-    """Return the payload of the job that looks at this version of the order.
-
-    With the version: whatever changes an active order puts a new job, and the job of the version before ends
-    without doing anything. So an order that waits in the book has one job, however often it was amended.
-    """
-    return f"{order.id} {order.symbol} {order.version}"
-
-
-async def tell(session: AsyncSession, topic: str, order: OrderRow, **more: str) -> None:
-    """Write an event of the order to the outbox; last in a transaction, because it locks the order's key."""
-    payload = {"order_id": order.id, "account_id": str(order.account_id), "symbol": order.symbol}
-    payload |= {"state": order.state, "version": order.version, **more}
-    await outbox.add(session, outbox.Event(f"order {order.id}", topic, json.dumps(payload)))
-
-
-async def end(session: AsyncSession, order: OrderRow, state: OrderState) -> OrderRow:
-    """Cancel or reject a locked order, and give back what is held or reserved for it."""
-    after = await OrderRepository(session).move(order.id, step(order.state, state))
-    if order.hold_price is None:
-        back = -order.open_quantity
-        await reserve(session, order.owner_id, order.account_id, order.instrument_id, back)
-    else:
-        held = order.hold_price * order.open_quantity
-        await post(session, TransactionKind.RELEASE, {order.account_id: held, HELD: -held})
-    await tell(session, f"order.{state}", after)
-    return after
+@asynccontextmanager
+async def open_service(resources: Resources) -> AsyncIterator[OrderService]:
+    """Give the service to a process."""
+    market = resources["services"][MarketService]
+    yield OrderService(resources["engine"], resources["sessions"], market)
 
 
 def _existing(order: OrderRow | None) -> OrderRow:
@@ -219,28 +198,18 @@ def _existing(order: OrderRow | None) -> OrderRow:
     return order
 
 
-def _amended(order: OrderRow, changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns to set, or raise where the order cannot change so."""
+async def _amend(orders: OrderRepository, order: OrderRow, amendment: Amendment) -> None:
+    """Write what shall be different, or raise where the order cannot change so."""
     if not order.is_active:
         raise OrderIsFinal(state=order.state)
-    if changes.get("quantity", order.quantity) <= order.filled_quantity:
+    quantity = order.quantity if amendment.quantity is None else amendment.quantity
+    if quantity <= order.filled_quantity:
         raise QuantityAlreadyFilled("Cancel the order to keep what is filled.", filled=order.filled_quantity)
-    values = {**changes, "updated_at": func.clock_timestamp()}
-    if "limit_price" in changes:
+    limit_price, hold_price = order.limit_price, order.hold_price
+    if amendment.limit_price is not None:
         if order.type == "market":
             raise NoLimitPrice
-        if order.hold_price is not None:
-            values["hold_price"] = hold_price_of(changes["limit_price"])
-    return values
-
-
-async def _hold_difference(session: AsyncSession, before: OrderRow, after: OrderRow) -> None:
-    if before.hold_price is None or after.hold_price is None:
-        more = after.open_quantity - before.open_quantity
-        if more:
-            await reserve(session, after.owner_id, after.account_id, after.instrument_id, more)
-        return
-    difference = after.hold_price * after.open_quantity - before.hold_price * before.open_quantity
-    if difference:
-        kind = TransactionKind.HOLD if difference > 0 else TransactionKind.RELEASE
-        await post(session, kind, {after.account_id: -difference, HELD: difference})
+        limit_price = amendment.limit_price
+        if hold_price is not None:
+            hold_price = lifecycle.hold_price_of(limit_price)
+    await orders.amend(order, quantity, limit_price, hold_price)

@@ -22,7 +22,7 @@ class OrderState(enum.StrEnum):
     REJECTED = "rejected"
 
 
-#: From each state to those that may follow.
+#: The states that may follow each state.
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.PENDING: frozenset(OrderState),
     OrderState.OPEN: frozenset({OrderState.OPEN, OrderState.FILLED, OrderState.CANCELLED}),
@@ -41,7 +41,7 @@ def step(current: str, following: OrderState) -> OrderState:
     """Return the state that follows, if the machine has that step.
 
     Raises:
-        ImpossibleTransition: It has not.
+        ImpossibleTransition: The machine has no such step.
     """
     if following not in TRANSITIONS[OrderState(current)]:
         raise ImpossibleTransition(f"an order that is {current} cannot become {following}")

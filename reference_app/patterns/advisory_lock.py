@@ -62,7 +62,7 @@ class AdvisoryLocks:
 
     Args:
         namespace: Keeps the same name for another purpose apart.
-        wait_s: How long `take` waits for each name, in seconds.
+        wait_s: How long `take` waits for each name, in seconds: 0.001 to 2,147,483 (24 days).
 
     Attributes:
         taken: How many names were locked.
@@ -70,12 +70,12 @@ class AdvisoryLocks:
         timed_out: How many calls of `take` waited in vain.
 
     Raises:
-        ValueError: `wait_s` is below a millisecond, which PostgreSQL would take for "for ever".
+        ValueError: `wait_s` is out of its range; PostgreSQL would take 0 for "for ever".
     """
 
     def __init__(self, namespace: str, *, wait_s: float = 5.0) -> None:
-        if wait_s < 0.001:
-            raise ValueError("wait_s must be at least 0.001")
+        if not 0.001 <= wait_s <= 2_147_483:
+            raise ValueError("wait_s must be 0.001 to 2147483")
         self.taken = self.refused = self.timed_out = 0
         self._namespace = namespace
         self._wait_ms = str(int(wait_s * 1000))

@@ -14,7 +14,8 @@ query with a list of keys is faster than any fan-out.
 Limits: one process and one event loop. All results are kept until the end. Each piece of work needs what
 belongs to one task alone, such as a database session. What has been sent is not called back. A timeout costs
 a timer for each piece, which is more than all the rest: pass None where the work has a timeout of its own.
-Work that never waits holds the loop.
+Work that never waits holds the loop. Work, and what it starts, must not fan out again under the same limit
+(NestedCall); two objects around each other can wait for each other.
 
 Instead: `asyncio.TaskGroup` where the number is small and known. `aiometer` also limits the rate; its limit
 is per call, it knows no timeout, gives all results or none, and raises the first of several errors only.
@@ -38,6 +39,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -50,6 +52,10 @@ class WorkCancelled(Exception):
     """A piece of work ended as cancelled although nobody had cancelled it."""
 
 
+class NestedCall(RuntimeError):
+    """Work fans out under the limit that it runs under: all places could wait for each other for ever."""
+
+
 @dataclass(frozen=True)
 class Failed:
     """Stands for the result of a piece of work that has none.
@@ -59,6 +65,18 @@ class Failed:
     """
 
     error: Exception
+
+
+@dataclass(eq=False)
+class _Place:
+    """A place that a piece of work holds."""
+
+    owner: FanOut
+    is_held: bool = True
+
+
+#: The places of the work that this code runs for; what the work starts inherits them.
+_places: ContextVar[tuple[_Place, ...]] = ContextVar("bounded_fan_out", default=())
 
 
 class FanOut:
@@ -92,6 +110,7 @@ class FanOut:
 
         Raises:
             ExceptionGroup: What work raised; the first error cancels the rest, which is waited for.
+            NestedCall: This is called from inside the work of the same object.
         """
         results: dict[int, R] = {}
         numbered = enumerate(items)
@@ -113,6 +132,9 @@ class FanOut:
             items: One piece of work each.
             deadline_s: Seconds for all of them. What has not ended by then is cancelled, and is a Failed with
                 a TimeoutError. None waits for all.
+
+        Raises:
+            NestedCall: This is called from inside the work of the same object.
         """
         results: dict[int, R | Failed] = {}
         late = Failed(TimeoutError(f"not done within {deadline_s} s"))
@@ -134,6 +156,8 @@ class FanOut:
         return [results[number] for number in range(len(results))]
 
     async def _in_workers(self, worker: Callable[[Any], Any], numbered: Iterator[Any]) -> None:
+        if any(place.owner is self and place.is_held for place in _places.get()):
+            raise NestedCall("work must not fan out under its own limit: take a second FanOut")
         async with asyncio.TaskGroup() as group:
             # As many tasks as may run, and not as many as there are items: a million tasks are gigabytes.
             for first in list(islice(numbered, self._limit)):
@@ -142,6 +166,8 @@ class FanOut:
     async def _run(self, work: Callable[[T], Awaitable[R]], item: T) -> R:
         await self._places.acquire()
         self.running += 1
+        place = _Place(self)
+        token = _places.set((*_places.get(), place))
         try:
             if self._timeout_s is None:
                 result = await work(item)
@@ -158,6 +184,8 @@ class FanOut:
             self.failed += 1
             raise
         finally:
+            place.is_held = False
+            _places.reset(token)
             self.running -= 1
             self._places.release()
         self.done += 1

@@ -96,12 +96,16 @@ class Broadcaster(Generic[T]):
     """Hands messages to all listeners, and keeps the last ones for those who come back.
 
     Attributes:
-        max_queued: Messages that wait for a listener before it counts as slow; those it missed come on top.
+        max_queued: Messages that wait for a listener before it counts as slow, at least 1; those that it
+            missed come on top.
         when_full: What a slow listener loses: its oldest messages, or the connection.
         history: Messages that are kept; one who has none of them has missed something.
         published: How many messages there were.
         dropped: How many were lost, counted for each listener.
         disconnected: How many listeners were cut off.
+
+    Raises:
+        ValueError: `max_queued` is below 1, or `history` below 0.
     """
 
     max_queued: int
@@ -109,6 +113,8 @@ class Broadcaster(Generic[T]):
     history: int = 100
 
     def __post_init__(self) -> None:
+        if self.max_queued < 1 or self.history < 0:
+            raise ValueError("max_queued must be at least 1, and history at least 0")
         self._kept: deque[Message[T]] = deque(maxlen=self.history)
         self._subscriptions: set[Subscription[T]] = set()
         self._origin = secrets.token_hex(4)  # another process has other ids

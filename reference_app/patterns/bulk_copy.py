@@ -97,10 +97,13 @@ class BulkCopy:
         table: The name of the table, unquoted: it is quoted here.
         columns: Their names, in the order of the values of each row.
         schema: Where the table is; None leaves that to the search path.
-        batch_size: Rows in memory at a time.
+        batch_size: Rows in memory at a time, at least 1.
         max_bad_rows: How many rows may be left out; 0: all or nothing.
         copied: Rows so far; they count when `run` has returned.
         bad_rows: Rows so far that were left out.
+
+    Raises:
+        ValueError: There are no columns, or a number is out of its range.
     """
 
     connection: asyncpg.Connection
@@ -112,6 +115,10 @@ class BulkCopy:
     max_bad_rows: int = 100
     copied: int = field(default=0, init=False)
     bad_rows: list[BadRow] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.columns or self.batch_size < 1 or self.max_bad_rows < 0:
+            raise ValueError("name columns, a batch_size of 1 or more, and max_bad_rows of 0 or more")
 
     async def run(self, rows: AsyncGenerator[Row | ValueError]) -> None:
         """Copy all rows that the table takes, in one transaction, or a savepoint of the one that is open.

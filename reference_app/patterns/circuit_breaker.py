@@ -77,6 +77,10 @@ class CircuitBreaker:
         failures: How many of them failed.
         rejected: How many calls were not made.
         openings: How often the circuit opened.
+
+    Raises:
+        ValueError: An option is out of its range: `window_calls` and `trials` are at least 1, `window_s` is
+            above 0, `failure_ratio` is 0 to 1.
     """
 
     timeout_s: float | None
@@ -90,6 +94,13 @@ class CircuitBreaker:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
+        if (
+            self.window_calls < 1
+            or self.trials < 1
+            or not self.window_s > 0
+            or not 0 <= self.failure_ratio <= 1
+        ):
+            raise ValueError("window_calls, trials, window_s or failure_ratio is out of its range")
         self._results: deque[tuple[float, bool]] = deque(maxlen=self.window_calls)
         self._era = 0  # grows with every change of state; a call belongs to the era in which it began
         self._opened_s = 0.0
@@ -112,6 +123,11 @@ class CircuitBreaker:
                 result = await work()
             failed = False
             return result
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            # A driver may end as cancelled of its own accord; nobody has cancelled this caller.
+            failed = True if task is None or not task.cancelling() else None
+            raise
         except Exception as error:
             failed = self.is_failure(error)
             raise
@@ -152,7 +168,7 @@ class CircuitBreaker:
                 self._change("closed")
 
     def _is_broken(self) -> bool:
-        while self._results[0][0] <= self.clock() - self.window_s:
+        while self._results and self._results[0][0] <= self.clock() - self.window_s:
             self._results.popleft()
         failures = sum(failed for _, failed in self._results)
         calls = len(self._results)

@@ -147,10 +147,9 @@ class Preconditions:
         if values == ["*"]:
             return values
         value = ",".join(values)
-        tags = _TAG.findall(value)
-        if not tags or _TAG.sub("", value).strip(" \t,"):
+        if _TAG.sub("", value).strip(" \t,"):
             raise HTTPException(400, f'{name} must be "*" or a list of entity tags in quotes.')
-        return tags
+        return _TAG.findall(value)  # perhaps an empty list, which names no version
 
     def _date(self, name: str) -> dt.datetime | None:
         """Return the time in a header; None where RFC 9110 says to ignore it."""

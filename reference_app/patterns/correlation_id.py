@@ -54,6 +54,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: What an id may be. No spaces and no line ends: it is written into the log, and into headers.
 VALID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 DEFAULT_HEADER = "X-Request-ID"
+#: What has headers that go to the client; the last one refuses a WebSocket.
+_BEGINS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 _current: ContextVar[str] = ContextVar("correlation_id", default="")
 
 
@@ -89,8 +91,8 @@ class IdFilter(logging.Filter):
 class CorrelationId:
     """ASGI middleware: takes the client's id or makes one, and sends it back.
 
-    It is sent back with a WebSocket's handshake too. An exception that leaves the app gets a note with the
-    id, which whoever logs its traceback prints along.
+    It is sent back with a WebSocket's handshake too, and with its refusal. An exception that leaves the app
+    gets a note with the id, which whoever logs its traceback prints along.
 
     Args:
         app: The ASGI app that it wraps.
@@ -119,7 +121,7 @@ class CorrelationId:
         request_id = self._choose(scope)
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] in {"http.response.start", "websocket.accept"}:
+            if message["type"] in _BEGINS:
                 others = [it for it in message.get("headers", ()) if it[0].lower() != self._header]
                 message["headers"] = [*others, (self._header, request_id.encode("ascii"))]
             await send(message)

@@ -13,7 +13,8 @@ The row decides: take it over before any read, and write only while it is yours 
 Do not use it where the work is in one database alone: lock the row, or take an advisory lock.
 
 Limits: who waits polls, in no order. A blocked event loop feels the loss too late. Fences grow with the clock
-of Redis, so also after a failover that forgot the last one, if the new clock is not far behind.
+of Redis, so also after a failover that forgot the last one, if the new clock is not far behind. Both keys of
+a lock have one hash tag, so it works in a Redis Cluster too.
 
 Instead: `redis.asyncio.lock` has no fence, waits without end, and has one token for all. `pottery` is Redlock
 without a fence.
@@ -39,8 +40,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
 #: KEYS: the lock, the last fence. ARGV: the token, milliseconds. Returns the fence or 0; may be sent twice.
 ACQUIRE = """
@@ -55,6 +56,7 @@ return fence
 #: Token and key in one step: else a late holder extends or deletes the lock of another.
 EXTEND = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+MAX_TTL_S = 86_400.0
 #: The part of `ttl_s` in which the holder believes in its lock: two clocks drift apart a little.
 SAFE_SHARE = 0.99
 
@@ -73,7 +75,7 @@ class FencingLock:
 
     Attributes:
         client: Redis, with timeouts well below `ttl_s`.
-        ttl_s: Seconds after which the lock of a worker that died is free.
+        ttl_s: Seconds after which the lock of a worker that died is free, 0.001 to a day.
         wait_s: Seconds to wait for it; with 0 it tries once.
         poll_s: Seconds between two tries, on average.
         max_hold_s: Seconds after which a block that hangs loses it.
@@ -81,15 +83,20 @@ class FencingLock:
         refused: How often it was not, because others held it.
         extended: How often one was kept for longer.
         lost: How often one was gone before the block had ended.
+
+    Raises:
+        ValueError: `ttl_s` is out of its range.
     """
 
-    client: Redis
+    client: Redis | RedisCluster
     ttl_s: float = 30.0
     wait_s: float = 10.0
     poll_s: float = 0.1
     max_hold_s: float = 600.0
 
     def __post_init__(self) -> None:
+        if not 0.001 <= self.ttl_s <= MAX_TTL_S:
+            raise ValueError(f"ttl_s must be 0.001 to {MAX_TTL_S:.0f} seconds")
         self._acquire = self.client.register_script(ACQUIRE)
         self._extend = self.client.register_script(EXTEND)
         self._release = self.client.register_script(RELEASE)
@@ -103,13 +110,15 @@ class FencingLock:
             NotAcquired: The block did not run.
             LockLost: Another may have run beside the block.
         """
-        keys = [f"lock:{name}", f"lock:{name}:fence"]
+        # The braces are the hash tag, and end the name: the fence of "a" is no lock of "a:fence".
+        keys = [f"{{lock:{name}}}", f"{{lock:{name}}}:fence"]
         token = secrets.token_hex(16)
         until_s, fence = await self._wait_for(keys, token)
-        scope = asyncio.timeout_at(until_s)
+        end_s = asyncio.get_running_loop().time() + self.max_hold_s
+        scope = asyncio.timeout_at(min(until_s, end_s))
         try:
             async with scope:
-                keeper = asyncio.create_task(self._keep(keys, token, scope))
+                keeper = asyncio.create_task(self._keep(keys, token, scope, end_s))
                 try:
                     yield fence
                 finally:
@@ -135,7 +144,7 @@ class FencingLock:
                 fence: int = await self._acquire(keys=keys, args=[token, int(self.ttl_s * 1_000)])
             except BaseException as error:  # it may be ours: the reply was lost, or we were cancelled
                 await self._give_back(keys, token)
-                if isinstance(error, RedisError):
+                if isinstance(error, RedisError | RedisClusterException):
                     raise NotAcquired(f"Redis did not answer: {error!r}") from error
                 raise
             if fence:
@@ -146,16 +155,15 @@ class FencingLock:
                 raise NotAcquired(f"others held the lock for {self.wait_s} s")
             await asyncio.sleep(self.poll_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
-    async def _keep(self, keys: list[str], token: str, scope: asyncio.Timeout) -> None:
+    async def _keep(self, keys: list[str], token: str, scope: asyncio.Timeout, end_s: float) -> None:
         now_s, task = asyncio.get_running_loop().time, asyncio.current_task()
-        end_s = now_s() + self.max_hold_s
         # cancelling(): on Python 3.11 redis-py can swallow a cancellation, because it writes inside wait_for.
         while task is not None and not task.cancelling() and not scope.expired():
             await asyncio.sleep(self.ttl_s / 3)
             asked_s = now_s()
             try:
                 is_kept = await self._extend(keys=keys[:1], args=[token, int(self.ttl_s * 1_000)])
-            except RedisError:
+            except (RedisError, RedisClusterException):
                 continue  # the deadline stands, and leaves time for another try
             self.extended += is_kept
             if not scope.expired():
@@ -164,5 +172,5 @@ class FencingLock:
     async def _give_back(self, keys: list[str], token: str) -> bool:
         try:
             return bool(await self._release(keys=keys[:1], args=[token]))
-        except RedisError:
+        except (RedisError, RedisClusterException):
             return True  # not known, and it ends by itself

@@ -79,13 +79,13 @@ class Drain:
             notice_s: Seconds until streams end; None takes the notice of the constructor.
         """
         wait_s = self._notice_s if notice_s is None else notice_s
-        if not self.draining:
-            self.draining = True
-            self._on_begin()
+        is_first, self.draining = not self.draining, True
         if wait_s:
             asyncio.get_running_loop().call_later(wait_s, self._end)
         else:
             self._end()
+        if is_first:
+            self._on_begin()  # last: if it raises, streams end all the same
 
     def _end(self) -> None:
         self.ending = True

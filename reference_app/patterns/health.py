@@ -155,14 +155,17 @@ class Health:
     def router(self, prefix: str = "/health") -> APIRouter:
         """Return the routes `live` and `ready`, for `app.include_router`."""
         router = APIRouter(prefix=prefix, tags=["health"])
+        shape: dict[str, Any] = {"response_model": Report, "response_model_exclude_defaults": True}
 
-        @router.get("/live", response_model_exclude_defaults=True)
+        @router.head("/live", include_in_schema=False, **shape)  # many probes send HEAD
+        @router.get("/live", **shape)
         async def live(response: Response) -> Report:
             """Say that the process answers; it asks nobody else."""
             response.headers.update(_FRESH)
             return Report(status="ok")
 
-        @router.get("/ready", response_model=Report, response_model_exclude_defaults=True, responses=_503)
+        @router.head("/ready", include_in_schema=False, **shape)
+        @router.get("/ready", **shape, responses=_503)
         async def ready(response: Response) -> Report | Response:
             """Say whether requests can be served now."""
             response.headers.update(_FRESH)

@@ -50,6 +50,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 MAX_BODY_BYTES = 65_536
+MAX_KEEP_FOR_S = 10 * 366 * 86_400
 
 #: For your migrations.
 TABLE = """CREATE TABLE idempotency_keys (
@@ -127,7 +128,7 @@ class IdempotencyKeys:
 
     Args:
         sessions: Makes a unit of work for each request.
-        keep_for_s: Seconds after which a key is forgotten.
+        keep_for_s: Seconds after which a key is forgotten, ten years at most.
         keep_refusals: Store 4xx replies as well. Without it the work raises to refuse, which saves a
             savepoint.
 
@@ -136,9 +137,14 @@ class IdempotencyKeys:
         replayed: How many got the reply of an earlier one.
         outstanding: How many came while an earlier one was in progress.
         reused: How many came with the key of another request.
+
+    Raises:
+        ValueError: `keep_for_s` is out of its range.
     """
 
     def __init__(self, sessions: Sessions, *, keep_for_s: float = 86_400, keep_refusals: bool = True) -> None:
+        if not 0 <= keep_for_s <= MAX_KEEP_FOR_S:
+            raise ValueError(f"keep_for_s must be 0 to {MAX_KEEP_FOR_S}")
         self.executed = self.replayed = self.outstanding = self.reused = 0
         self._sessions = sessions
         self._keep_for_s = keep_for_s

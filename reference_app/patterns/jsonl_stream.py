@@ -59,6 +59,8 @@ MEDIA_TYPE = "application/jsonl"
 _END = object()
 #: Decimals and dates as strings, models and dataclasses as objects; NaN is no JSON.
 encode_row: Callable[[object], bytes] = partial(to_json, inf_nan_mode="null")
+#: Ends of lines for Python's `splitlines`, and so for httpx, which JSON lets stand as they are in a string.
+_LINE_ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\u0085\u2028\u2029"}
 
 
 class Incomplete(Exception):
@@ -95,6 +97,8 @@ class JsonLines(StreamingResponse):
         row = self._first
         while row is not _END:
             lines = self._encode(row)
+            for mark, escaped in _LINE_ENDS.items():
+                lines = lines.replace(mark, escaped)
             chunk += lines + b"\n"
             self.rows += 1 + lines.count(b"\n")
             if len(chunk) >= self._chunk_bytes:
@@ -137,14 +141,21 @@ async def open_stream(
 async def read_rows(lines: AsyncIterable[str | bytes]) -> AsyncGenerator[Any]:
     """Yield the rows of a stream, at a client.
 
+    Args:
+        lines: Of the body, such as `response.aiter_lines()` of httpx.
+
     Raises:
-        Incomplete: At the end: do not use what was read.
+        Incomplete: Do not use what was read.
     """
     rows = 0
     last: str | bytes | None = None  # a row only if another line follows: else it is the end mark
     async for line in lines:
         if last is not None:
-            yield json.loads(last)
+            try:
+                row = json.loads(last)
+            except ValueError:
+                raise Incomplete(f"line {rows + 1} is no JSON: this is no such stream") from None
+            yield row
             rows += 1
         last = line
     try:

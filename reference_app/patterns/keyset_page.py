@@ -11,7 +11,9 @@ Do not use it where people jump to page 17, or where rows change their place whi
 
 Limits: the columns must be NOT NULL and together unique (end with the primary key), with an index in their
 order. Forwards only. It is no snapshot: rows inserted after the cursor are seen, before it not. A client can
-read and make up a cursor: it holds keys (up to 1 kB), so no secrets, and it is no permission.
+read and make up a cursor: it holds keys (up to 3 kB, as much as an index takes), so no secrets, and it is no
+permission. asyncpg has one value for "infinity" and for the last day that Python knows (9999-12-31): a column
+may hold either.
 
 Instead: `sqlakeyset` pages backwards too and reads the order off the query. Its bookmarks name the types to
 parse whatever the columns are, so a made-up one can reach the database and end as 500. It compares rows, as
@@ -39,25 +41,22 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Select, SmallInteger, and_, literal, or_, tuple_
+import sqlalchemy as sa
 from sqlalchemy.sql.operators import desc_op
 
 Row = TypeVar("Row")
-MAX_CURSOR_LENGTH = 2_000
-_PARSE: dict[type, Callable[[str], Any]] = {
-    int: int,
-    str: str,
-    Decimal: Decimal,
-    UUID: UUID,
-    dt.date: dt.date.fromisoformat,
-    dt.datetime: dt.datetime.fromisoformat,
-}
+#: An index takes keys of some 2,700 bytes, of which each may have to be escaped.
+MAX_CURSOR_LENGTH = 22_000
+_KINDS = {int, str, Decimal, UUID, dt.date, dt.datetime}
+#: What asyncpg makes of "-infinity" and "infinity".
+_FIRST = (dt.date.min, dt.datetime.min)  # noqa: DTZ901
+_LAST = (dt.date.max, dt.datetime.max)  # noqa: DTZ901
 
 
 class InvalidCursor(ValueError):
@@ -91,12 +90,16 @@ class Keyset:
         self._name = name
         self._order = columns
         self._down = [getattr(column, "modifier", None) is desc_op for column in columns]
-        self._columns = [c.element if down else c for c, down in zip(columns, self._down, strict=True)]
-        for column in self._columns:
-            if getattr(column, "nullable", False) or column.type.python_type not in _PARSE:
-                raise ValueError(f"{column.key} must be NOT NULL and a number, text, date, time or UUID")
+        self._columns = [c.element if isinstance(c, sa.UnaryExpression) else c for c in columns]
+        # A mapped attribute may have another name than its column, and below desc() stands the column.
+        self._names = [str(c._annotations.get("proxy_key", c.key)) for c in self._columns]
+        self._types = [getattr(c.type, "impl", c.type) for c in self._columns]  # impl: of a TypeDecorator
+        for column, type_ in zip(self._columns, self._types, strict=True):
+            is_known = type_.python_type in _KINDS and not isinstance(type_, sa.Enum)
+            if getattr(column, "nullable", False) or not is_known:
+                raise ValueError(f"{column.key} must be NOT NULL and a number, text, date, timestamp or UUID")
 
-    def select(self, query: Select[Any], *, after: tuple[Any, ...] | None, size: int) -> Select[Any]:
+    def select(self, query: sa.Select[Any], *, after: tuple[Any, ...] | None, size: int) -> sa.Select[Any]:
         """Add the order, the limit and where the page starts.
 
         Args:
@@ -109,10 +112,16 @@ class Keyset:
         return query.order_by(*self._order).limit(size + 1)
 
     def page(self, rows: Sequence[Row], *, size: int) -> Page[Row]:
-        """Cut what `select` found into the page and whether more follow."""
+        """Cut what `select` found into the page and whether more follow.
+
+        Raises:
+            ValueError: `size` is below 1: such a page has no last row to go on from.
+        """
+        if size < 1:
+            raise ValueError("size must be at least 1")
         if len(rows) <= size:
             return Page(rows, None)
-        return Page(rows[:size], self._encode([getattr(rows[size - 1], c.key) for c in self._columns]))
+        return Page(rows[:size], self._encode([getattr(rows[size - 1], name) for name in self._names]))
 
     def decode(self, cursor: str | None) -> tuple[Any, ...] | None:
         """Return the key in a cursor; None for none.
@@ -125,7 +134,7 @@ class Keyset:
         try:
             padded = cursor[:MAX_CURSOR_LENGTH] + "=" * (-len(cursor) % 4)
             _, *texts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-            key = tuple(_parse(column.type, str(it)) for column, it in zip(self._columns, texts, strict=True))
+            key = tuple(_parse(type_, str(it)) for type_, it in zip(self._types, texts, strict=True))
             if self._encode(key) == cursor:  # so it has our name, and one spelling
                 return key
         except (ValueError, TypeError, ArithmeticError, RecursionError):
@@ -136,18 +145,17 @@ class Keyset:
         raw = json.dumps([self._name, *map(_text, key)], ensure_ascii=False, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
-    def _comes_after(self, key: Sequence[Any], start: int = 0) -> ColumnElement[bool]:
-        values = [literal(value, c.type) for value, c in zip(key, self._columns, strict=True)]
+    def _comes_after(self, key: Sequence[Any]) -> sa.ColumnElement[bool]:
+        columns, values = zip(*map(_sides, self._columns, key), strict=True)
         if len(set(self._down)) == 1:  # one range of the index
-            here, there = tuple_(*self._columns), tuple_(*values)
+            here, there = sa.tuple_(*columns), sa.tuple_(*values)
             return here < there if self._down[0] else here > there
-        column, value, down = self._columns[start], values[start], self._down[start]
-        beyond: ColumnElement[bool] = column < value if down else column > value
-        if start == len(values) - 1:
-            return beyond
-        # The AND on top bounds the range in the index; an OR would not.
-        bound = column <= value if down else column >= value
-        return and_(bound, or_(beyond, self._comes_after(key, start + 1)))
+        later: sa.ColumnElement[bool] = sa.false()
+        for column, value, down in reversed(list(zip(columns, values, self._down, strict=True))):
+            beyond = column < value if down else column > value
+            # The AND on top bounds the range in the index; an OR would not.
+            later = sa.and_(column <= value if down else column >= value, sa.or_(beyond, later))
+        return later
 
 
 def link_header(params: Iterable[tuple[str, str]], next_cursor: str | None) -> str:
@@ -159,6 +167,18 @@ def link_header(params: Iterable[tuple[str, str]], next_cursor: str | None) -> s
     return f'{first}, <?{urlencode([*query, ("cursor", next_cursor)])}>; rel="next"'
 
 
+def _sides(column: Any, value: Any) -> tuple[Any, Any]:
+    """Return a column and the value to compare it with."""
+    naive = value.replace(tzinfo=None) if isinstance(value, dt.datetime) else value
+    if naive in (*_FIRST, *_LAST):
+        # asyncpg would send "infinity", also for a real last day; so "infinity" is taken for that day.
+        zone = "Z" if getattr(column.type, "timezone", False) else ""
+        end = sa.cast(sa.literal_column(f"'{naive.isoformat()}{zone}'"), column.type)
+        return (sa.func.least if naive in _LAST else sa.func.greatest)(column, end), end
+    # Without the column's precision: no value that a client has made up overflows it.
+    return column, sa.literal(value, sa.Numeric() if isinstance(value, Decimal) else column.type)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
         value = value.astimezone(dt.UTC)  # one spelling
@@ -167,13 +187,17 @@ def _text(value: Any) -> str:
 
 def _parse(type_: Any, text: str) -> Any:
     """Return the value, or raise ValueError for one that PostgreSQL would refuse, which would be a 500."""
-    value: Any = _PARSE[type_.python_type](text)
-    bits = 63 if isinstance(type_, BigInteger) else 15 if isinstance(type_, SmallInteger) else 31
-    if (
-        (isinstance(value, int) and not -(2**bits) <= value < 2**bits)
-        or (isinstance(value, str) and "\x00" in value)
-        or (isinstance(value, Decimal) and not (value.is_finite() and abs(value.adjusted()) < 1000))
-        or (isinstance(value, dt.datetime) and (value.tzinfo is None) == type_.timezone)
-    ):
+    kind = type_.python_type
+    value: Any = getattr(kind, "fromisoformat", kind)(text)
+    if isinstance(value, int):
+        bits = 63 if isinstance(type_, sa.BigInteger) else 15 if isinstance(type_, sa.SmallInteger) else 31
+        fits = -(2**bits) <= value < 2**bits
+    elif isinstance(value, Decimal) and value.is_finite():
+        fits = value.adjusted() < 131_072 and int(value.as_tuple().exponent) >= -16_383
+    elif isinstance(value, dt.datetime):
+        fits = (value.tzinfo is not None) == type_.timezone or value in (*_FIRST, *_LAST)
+    else:
+        fits = "\x00" not in text and (kind is not Decimal or text in {"NaN", "Infinity", "-Infinity"})
+    if not fits:
         raise ValueError
     return value

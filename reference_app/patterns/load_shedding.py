@@ -62,7 +62,7 @@ class LoadShedder:
     """Admits work up to a number, queues some, sheds the rest; an async context manager for many at once.
 
     Attributes:
-        max_running: How much work runs at once.
+        max_running: How much work runs at once; 0 sheds all.
         max_waiting: How much may wait; 0 sheds at once.
         max_wait_s: Seconds that a burst may wait.
         overload_wait_s: Seconds that work may wait when the queue has not been empty for `max_wait_s`.

@@ -43,6 +43,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+#: How many lags are kept at most.
+MAX_TICKS = 1_000_000
+
 
 class LoopLag:
     """A gauge of how late the running event loop is; an async context manager.
@@ -50,14 +53,15 @@ class LoopLag:
     Args:
         interval_s: Seconds between two ticks. A shorter one sees shorter blocks and costs more (0.1 s costs
             nothing that one can measure).
-        window_s: Seconds that `worst_s` looks back: at least the interval at which metrics are collected.
+        window_s: Seconds that `worst_s` looks back: at least the interval at which metrics are collected, and
+            a million ticks at most.
         observe: Called with each lag in seconds, such as `Histogram.observe` of prometheus_client. If it
             raises, sampling stops and the error is raised on leaving the context.
         clock: Monotonic seconds.
         sleep: Waits for so many seconds.
 
     Raises:
-        ValueError: `interval_s` or `window_s` is not above 0.
+        ValueError: `interval_s` or `window_s` is out of its range.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class LoopLag:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        if interval_s <= 0 or window_s <= 0:
+        if not 0 < window_s <= interval_s * MAX_TICKS:
             raise ValueError(f"interval_s and window_s must be above 0, got {interval_s!r} and {window_s!r}.")
         self._interval_s = interval_s
         self._lags_s: deque[float] = deque(maxlen=math.ceil(window_s / interval_s))

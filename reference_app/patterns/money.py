@@ -35,16 +35,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-#: Digits before the point. 14 + 4 digits stay far below the 28 that `Decimal` arithmetic keeps.
-MAX_INTEGER_DIGITS = 14
-_UNITS = [Decimal(1).scaleb(-scale) for scale in range(15)]
+#: Digits before the point, and after it at most: together the 28 that `Decimal` arithmetic keeps.
+MAX_INTEGER_DIGITS = MAX_SCALE = 14
 
 
 class InvalidMoney(ValueError):
@@ -56,12 +56,14 @@ def to_money(value: object, *, scale: int = 2) -> Decimal:
 
     Args:
         value: A plain decimal string ("19.90") or a Decimal. A number is refused: a float has lost digits.
-        scale: Digits after the point.
+        scale: Digits after the point, 0 (yen) to 14.
 
     Raises:
         InvalidMoney: The value is of another type or form, too large, or needs more digits than `scale`.
+        ValueError: There is no such scale.
     """
-    if type(value) is Decimal and value.same_quantum(_UNITS[scale]) and value.adjusted() < MAX_INTEGER_DIGITS:
+    unit = _unit(scale)
+    if type(value) is Decimal and value.same_quantum(unit) and value.adjusted() < MAX_INTEGER_DIGITS:
         return value or abs(value)  # nothing to do, as for most rows
     if not isinstance(value, str | Decimal):
         raise InvalidMoney('expected an amount as a string, such as "19.90"; a JSON number loses digits')
@@ -80,23 +82,50 @@ def to_money(value: object, *, scale: int = 2) -> Decimal:
     return exact
 
 
-def text_pattern(scale: int, *, positive: bool = False) -> str:
+def text_pattern(scale: int, *, positive: bool = False, anchored: bool = True) -> str:
     r"""Return the pattern of an amount as text; [0-9] because \d also matches the digits of other scripts.
 
+    It has no look-ahead, which the engines of many clients (Go, Rust, RE2) do not know.
+
     Args:
-        scale: Digits after the point.
+        scale: Digits after the point, 0 to 14.
         positive: Leave out zero and everything below it.
+        anchored: False for a place in a longer pattern: without a sign, and without groups that capture.
     """
-    sign = r"(?!0(\.0+)?$)" if positive else "-?"
-    return rf"^{sign}(0|[1-9][0-9]{{0,{MAX_INTEGER_DIGITS - 1}}})(\.[0-9]{{1,{scale}}})?$"
+    _unit(scale)
+    whole = f"[1-9][0-9]{{0,{MAX_INTEGER_DIGITS - 1}}}"
+    fraction = rf"(?:\.[0-9]{{1,{scale}}})?" if scale else ""
+    if not anchored:
+        return f"(?:0|{whole}){fraction}"
+    if not positive:
+        return f"^-?(?:0|{whole}){fraction}$"
+    # Below 1, one of the digits is not zero: the first, or the second, and so on.
+    below_1 = "".join(rf"|0\.0{{{zeros}}}[1-9][0-9]{{0,{scale - zeros - 1}}}" for zeros in range(scale))
+    return f"^(?:{whole}{fraction}{below_1})$"
+
+
+@cache
+def _unit(scale: int) -> Decimal:
+    """Return the smallest amount of a scale."""
+    if not 0 <= scale <= MAX_SCALE:
+        raise ValueError(f"scale must be 0 to {MAX_SCALE}, got {scale!r}")
+    return Decimal((0, (1,), -scale))
 
 
 def round_money(value: Decimal, *, scale: int = 2) -> Decimal:
     """Round to `scale` digits, half to even: the one place where digits may be lost.
 
     Half to even does not drift; half up adds half a cent in one direction each time.
+
+    Raises:
+        InvalidMoney: The value is not finite, or has more digits than `Decimal` arithmetic keeps.
     """
-    rounded = value.quantize(_UNITS[scale], rounding=ROUND_HALF_EVEN)
+    try:
+        rounded = value.quantize(_unit(scale), rounding=ROUND_HALF_EVEN)
+    except InvalidOperation:
+        rounded = Decimal("NaN")
+    if not rounded.is_finite():
+        raise InvalidMoney("expected a finite amount of at most 28 digits")
     return rounded if rounded else abs(rounded)  # no "-0.00" on a statement
 
 
@@ -125,12 +154,18 @@ class Amount:
     """Annotation for pydantic: a string in JSON and OpenAPI, a `Decimal` with `scale` digits inside.
 
     Attributes:
-        scale: Digits after the point.
+        scale: Digits after the point, 0 to 14.
         positive: Accept amounts above zero only; the pattern in OpenAPI says so too.
+
+    Raises:
+        ValueError: There is no such scale.
     """
 
     scale: int
     positive: bool = False
+
+    def __post_init__(self) -> None:
+        _unit(self.scale)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(

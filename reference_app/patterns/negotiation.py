@@ -10,10 +10,10 @@ any text but CSV), and only then the highest weight wins.
 
 Do not use it for an API with one representation: there JSON for everybody is friendlier than 406.
 
-Limits: media types only, no languages, charsets or encodings. A range that cannot be read is left out; if
-none is left, the header counts as absent. It adds `Vary: Accept`, without which a cache serves CSV to those
-who want JSON; where the endpoint returns a Response itself, add `Vary` there. Problems (RFC 9457) are not
-negotiated.
+Limits: media types only, no languages or encodings. What is sent is UTF-8: `charset=utf-8` asks for nothing
+else, and any other charset for what there is not. A range that cannot be read is left out; if none is left,
+the header counts as absent. It adds `Vary: Accept`, without which a cache serves CSV to those who want JSON;
+where the endpoint returns a Response itself, add `Vary` there. Problems (RFC 9457) are not negotiated.
 
 Instead: `MIMEAccept.best_match` of werkzeug does the same, except that a range without parameters matches no
 offer that has some. `content-negotiation` (2.0) and `httpcneg` (0.1) ask which range weighs most and send
@@ -47,6 +47,8 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"?'
 _MEMBER = re.compile(rf'(?:[^,"]|{_QUOTED})+')
 _PART = re.compile(rf'(?:[^;"]|{_QUOTED})+')
 _TYPE = re.compile(r"([\w!#$&^.+-]+)/(\*|[\w!#$&^.+-]+)|\*/\*", re.ASCII)
+#: What Starlette adds to the type of a text: a client may ask for exactly what it got.
+_AS_SENT = {("charset", "utf-8")}
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
@@ -78,7 +80,7 @@ class MediaRange:
     def covers(self, offer: MediaRange) -> bool:
         """Tell whether an offer is of this range; it may have more parameters."""
         same_type = self.type in ("*", offer.type) and self.subtype in ("*", offer.subtype)
-        return same_type and self.parameters <= offer.parameters
+        return same_type and self.parameters - _AS_SENT <= offer.parameters
 
 
 def parse_range(text: str) -> MediaRange:

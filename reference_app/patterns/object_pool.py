@@ -64,11 +64,11 @@ class ObjectPool(Generic[T]):
 
     Attributes:
         create: Makes one; give it a timeout of its own.
-        max_size: How many there are at most.
+        max_size: How many there are at most, at least 1.
         timeout_s: Seconds to wait for one.
         close: Called with what is not kept.
         reset: Called with what was used; if it raises, the object is not kept.
-        is_usable: Asked before an object is used again.
+        is_usable: Asked before an object is used again; if it raises, the object is not used.
         max_idle_s: Seconds after which an unused object is not used again: below the other side's patience.
         clock: Monotonic seconds.
         in_use: How many objects are lent now.
@@ -76,6 +76,9 @@ class ObjectPool(Generic[T]):
         reused: How often one was lent again.
         discarded: How many were not kept.
         timeouts: How many callers waited in vain.
+
+    Raises:
+        ValueError: `max_size` is below 1.
     """
 
     create: Callable[[], Awaitable[T]]
@@ -89,6 +92,8 @@ class ObjectPool(Generic[T]):
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
+        if self.max_size < 1:
+            raise ValueError("max_size must be at least 1")
         self._places = asyncio.Semaphore(self.max_size)
         self._idle: list[tuple[float, T]] = []
         self._closed = False
@@ -134,9 +139,10 @@ class ObjectPool(Generic[T]):
     async def _get(self) -> T:
         while self._idle and not self._closed:
             since_s, thing = self._idle.pop()  # the last one used: the others can become old and go
-            if self.clock() - since_s < self.max_idle_s and self.is_usable(thing):
-                self.reused += 1
-                return thing
+            with suppress(Exception):  # of is_usable: what cannot be asked is not usable
+                if self.clock() - since_s < self.max_idle_s and self.is_usable(thing):
+                    self.reused += 1
+                    return thing
             await self._discard(thing)
         if self._closed:
             raise PoolClosed("the pool is closed")

@@ -116,12 +116,15 @@ class Relay:
     Args:
         sessions: Makes the unit of work of a round.
         publish: Returns when the event is safe with its receiver, or raises.
-        batch_size: Events of a round. They are published at the same time, each of another key.
-        publish_timeout_s: Bounds `publish`, and so the transaction of a round.
+        batch_size: Events of a round, at least 1. They are published at the same time, each of another key.
+        publish_timeout_s: Bounds `publish`, and so the transaction of a round; above 0.
 
     Attributes:
         published: How many calls of `publish` succeeded.
         failures: How many failed.
+
+    Raises:
+        ValueError: With such a number, nothing would ever be published.
     """
 
     def __init__(
@@ -132,6 +135,8 @@ class Relay:
         batch_size: int = 20,
         publish_timeout_s: float = 10.0,
     ) -> None:
+        if batch_size < 1 or not publish_timeout_s > 0:
+            raise ValueError("batch_size must be at least 1, and publish_timeout_s above 0")
         self.published = self.failures = 0
         self._sessions = sessions
         self._publish = publish
@@ -157,8 +162,7 @@ class Relay:
             done: list[dict[str, int]] = []
             later: list[dict[str, int]] = []
             for id_, task in tasks.items():
-                is_published = not task.cancelled() and task.result()
-                (done if is_published else later).append({"id": id_})
+                (done if task.result() else later).append({"id": id_})
             if done:
                 await session.execute(_DONE, done)
             if later:
@@ -174,7 +178,10 @@ class Relay:
         try:
             async with asyncio.timeout(self._publish_timeout_s):
                 await self._publish(Event(row.key, row.topic, row.payload, row.event_id))
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # else a driver has cancelled itself, and that is a failure like any other
             self.failures += 1
             logging.getLogger(__name__).warning("event %s failed", row.event_id, exc_info=True)
             return False

@@ -11,8 +11,9 @@ and in every log on its way; 413 and 500 come as plain text.
 Do not use it where another error format is agreed (GraphQL, JSON:API, gRPC).
 
 Limits: an error after the first body byte cannot become a problem. Messages of your own validators are sent
-as they are, so they must not contain the value. Give `max_body_size` to routers and not to the app, whose 413
-is made outside of all middleware.
+as they are, so they must not contain the value; what a library fills into its messages is cut off. Pointers
+name the members that the client sent. `errors` holds the first hundred. Give `max_body_size` to routers and
+not to the app, whose 413 is made outside of all middleware.
 
 Instead: `fastapi-problem`.
 
@@ -32,21 +33,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http.client import responses
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers
+from pydantic_core import to_jsonable_python
+from pydantic_core.core_schema import ErrorType
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
-SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status"],
-    "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}},
-}
+_SHAPE = {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}}
+SCHEMA = {"type": "object", "required": [*_SHAPE], "properties": _SHAPE}
+MAX_ERRORS = 100
+#: Where FastAPI says that it found the input. Errors of other validators begin with a field, or are empty.
+_SOURCES = ("body", "query", "path", "header", "cookie")
+#: Errors of pydantic whose text holds what the schema says, and nothing that was sent.
+_PLAIN = {*get_args(ErrorType)} - {"value_error", "union_tag_invalid", "uuid_parsing"}
+#: What describes a body that is replaced. All else stays: Retry-After, Allow, WWW-Authenticate, cookies.
+_OF_THE_BODY = {b"content-type", b"content-length", b"content-encoding", b"content-language", b"etag"}
 #: RFC 9110 renamed two; the standard library follows in Python 3.13, and titles must not change with it.
 TITLES = responses | {413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -88,9 +94,17 @@ class InvalidRequest(Problem):
     type, title, status = "/problems/invalid-request", "The request is not valid", 422
 
 
-def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
-    """Return a problem of type about:blank, where the status says it all (RFC 9457 section 4.2.1)."""
-    problem = Problem("" if detail == TITLES.get(status) else detail, headers)
+def of_status(status: int, detail: Any = "", headers: Mapping[str, str] | None = None) -> Problem:
+    """Return a problem of type about:blank, where the status says it all (RFC 9457 section 4.2.1).
+
+    Args:
+        status: The status of the reply.
+        detail: Text for the person who reads it. Any other JSON value, which FastAPI allows and RFC 9457 does
+            not, becomes the member `details`.
+        headers: Of the reply.
+    """
+    members = {} if isinstance(detail, str) else {"details": to_jsonable_python(detail, fallback=str)}
+    problem = Problem("" if members or detail == TITLES.get(status) else detail, headers, **members)
     problem.status = status
     problem.title = TITLES.get(status, "Error")
     return problem
@@ -116,25 +130,28 @@ def install(app: FastAPI) -> None:
 
 
 async def _reply(request: Request, error: Exception) -> Response:
-    if isinstance(error, Problem):
-        return error.response()
     if isinstance(error, RequestValidationError):
-        return InvalidRequest(errors=[_explain(item) for item in error.errors()]).response()
-    if not isinstance(error, HTTPException):
-        return of_status(500).response()
-    if error.status_code in {204, 304}:  # no body allowed
-        return Response(status_code=error.status_code, headers=error.headers)
-    return of_status(error.status_code, str(error.detail), error.headers).response()
+        error = InvalidRequest(errors=[_explain(item) for item in error.errors()[:MAX_ERRORS]])
+    elif isinstance(error, HTTPException):
+        if error.status_code in {204, 304}:  # no body allowed
+            return Response(status_code=error.status_code, headers=error.headers)
+        error = of_status(error.status_code, error.detail, error.headers)
+    return (error if isinstance(error, Problem) else of_status(500)).response()
 
 
-def _explain(item: dict[str, Any]) -> dict[str, str]:
-    """Say where and why, without `input` and `ctx`: they repeat what the client sent."""
-    source, *path = item["loc"]
-    if item["type"] == "json_invalid":
-        path = []  # the parser puts its position there
-    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    detail = "unknown tag" if item["type"] == "union_tag_invalid" else item["msg"]  # it quotes the tag
-    return {"in": source, "pointer": pointer, "detail": detail}
+def _explain(item: Any) -> dict[str, str]:
+    """Say where and why, without what the client sent: `input`, and values that were filled into the text."""
+    item = item if isinstance(item, Mapping) else {}
+    kind, loc = item.get("type"), item.get("loc", ())
+    text = "unknown tag" if kind == "union_tag_invalid" else str(item.get("msg", ""))
+    path = [*loc] if isinstance(loc, list | tuple) else [loc]
+    source = path.pop(0) if path and path[0] in _SOURCES else "request"
+    for value in [] if kind in _PLAIN else dict(item.get("ctx") or {}).values():
+        if not isinstance(value, Exception):  # else it is your own validator's, and its text is yours
+            text = text.partition(str(value) or "\0")[0].strip(" ,:'\"")
+    steps = [] if kind == "json_invalid" else path  # the parser puts its position there
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return {"in": source, "pointer": pointer, "detail": text or "is not valid"}
 
 
 class ProblemMiddleware:
@@ -153,11 +170,14 @@ class ProblemMiddleware:
         async def send_problem(message: Message) -> None:
             nonlocal started, replaced
             if message["type"] == "http.response.start":
-                kind = Headers(raw=message["headers"]).get("content-type", "")
-                replaced = message["status"] >= 400 and kind.startswith("text/plain")
                 started = True
+                headers = list(message.get("headers", ()))  # ASGI lets it be left out
+                kind = dict(headers).get(b"content-type", b"")
+                replaced = message["status"] >= 400 and kind.startswith(b"text/plain")
                 if replaced:
-                    await of_status(message["status"]).response()(scope, receive, send)
+                    problem = of_status(message["status"]).response()
+                    problem.raw_headers += [it for it in headers if it[0].lower() not in _OF_THE_BODY]
+                    await problem(scope, receive, send)
             if not replaced:
                 await send(message)
 
@@ -166,5 +186,6 @@ class ProblemMiddleware:
         except Exception:
             if started or scope["type"] != "http":
                 raise  # too late for a reply; the server closes the connection
-            logging.getLogger(__name__).exception("%s %s failed", scope["method"], scope["path"])
+            # %r: a path may hold ends of lines, and so lines for the log that nobody wrote.
+            logging.getLogger(__name__).exception("%s %r failed", scope["method"], scope["path"])
             await of_status(500).response()(scope, receive, send)

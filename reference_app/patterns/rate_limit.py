@@ -14,7 +14,8 @@ lose its last second, and while it is down hits pass uncounted (to fail closed, 
 Limits: one policy a call. A hit whose reply is lost was counted, so the client must not retry: by the
 defaults of redis-py it could be counted eleven times. Set its timeouts, and do not rely on an
 `asyncio.timeout` around: on Python 3.11 redis-py can swallow a cancellation (it writes inside `wait_for`). A
-key lives until its bucket is full.
+key lives until its bucket is full. A unit costs whole microseconds, rounded up: from 10,000 a second on the
+rate is noticeably lower than asked for, and never higher.
 
 Instead: `limits`, with more strategies and stores: its moving window keeps all hits and trusts the clocks of
 the workers; its fixed window lets twice the limit through where two windows meet. `aiolimiter` waits, in one
@@ -41,9 +42,10 @@ import math
 import re
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
+MAX_WINDOW_S = 366 * 86_400
 #: KEYS[1]: the bucket. ARGV: microseconds a unit costs, microseconds the bucket holds, units of this hit.
 #: The bucket is the moment at which it will be full again, by the clock of Redis, which all workers share.
 HIT = """
@@ -103,8 +105,8 @@ class RateLimiter:
         client: A client that does not retry. Its `socket_timeout` and `socket_connect_timeout` bound how long
             a Redis that does not answer can hold up a hit; by default they are 5 s.
         policy: Its name, in Redis and in the header: letters, digits, "-" and "_".
-        limit: Units that a full bucket holds.
-        window_s: Seconds in which an empty bucket fills.
+        limit: Units that a full bucket holds, 1 to a million a second.
+        window_s: Seconds in which an empty bucket fills, 1 to a year.
         allowed: How many hits were allowed.
         refused: How many were refused.
         uncounted: How many were allowed because Redis did not answer.
@@ -113,19 +115,20 @@ class RateLimiter:
         ValueError: The client retries, or an option is out of its range.
     """
 
-    client: Redis
+    client: Redis | RedisCluster
     policy: str = "default"
     limit: int
     window_s: int
 
     def __post_init__(self) -> None:
-        retry = self.client.get_retry()
+        retry = self.client.retry if isinstance(self.client, RedisCluster) else self.client.get_retry()
         if retry is None or retry.get_retries() != 0:
             raise ValueError("the client must not retry: make it with retry=Retry(NoBackoff(), 0)")
-        is_rate = 1 <= self.limit <= self.window_s * 1_000_000
+        is_rate = 1 <= self.limit <= self.window_s * 1_000_000 and self.window_s in range(1, MAX_WINDOW_S + 1)
         if not is_rate or re.fullmatch(r"[\w-]+", self.policy, re.ASCII) is None:
             raise ValueError("limit must be 1 to a million a second, policy of letters, digits, - and _")
-        self._unit_us = self.window_s * 1_000_000 // self.limit  # whole, so that `limit` units fit exactly
+        # Whole, so that `limit` units fit exactly, and rounded up: else more than `limit` would get through.
+        self._unit_us = -(-self.window_s * 1_000_000 // self.limit)
         self._size_us = self._unit_us * self.limit
         self._hit = self.client.register_script(HIT)
         self.allowed = self.refused = self.uncounted = 0
@@ -145,7 +148,7 @@ class RateLimiter:
         name = f"rate_limit:{self.policy}:{key}"
         try:
             reply = await self._hit(keys=[name], args=[self._unit_us, self._size_us, units])
-        except RedisError:
+        except (RedisError, RedisClusterException):
             self.uncounted += 1
             return Decision(self.policy, self.limit, self.window_s, is_allowed=True, is_counted=False)
         is_allowed, used_us, wait_us = reply

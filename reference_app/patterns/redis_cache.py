@@ -12,8 +12,8 @@ Do not use it for what must be right at once, such as a balance that is about to
 
 Limits: a crash between commit and `invalidate`, or a failover that forgets it, leaves the old value for
 `ttl_s` at most. If Redis cannot be told, this process uses no cache until it was told; others may see the old
-value for `ttl_s`. Load from where the commit is seen at once, not from a replica. Not for Redis Cluster.
-Callers that miss together load together: put `single_flight` around.
+value for `ttl_s`. Load from where the commit is seen at once, not from a replica. In a Redis Cluster all keys
+of a prefix are in one slot. Callers that miss together load together: put `single_flight` around.
 
 Instead: `cashews`. It stores a late fill, and its tags are sets of keys: what a set loses is not invalidated.
 
@@ -31,18 +31,19 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
 V = TypeVar("V")
-#: A tag of every entry.
-ALL = "*"
+#: A tag of every entry; no text, because every text may be a key.
+ALL = object()
 #: How many invalidations may wait for Redis; with more of them everything is invalidated.
 MAX_UNCONFIRMED = 1_000
 
@@ -51,8 +52,7 @@ READ = """
 for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2], 'NX') end
 local tokens, time = table.concat(redis.call('MGET', unpack(KEYS, 2)), ' '), redis.call('TIME')
 local entry = redis.call('HMGET', KEYS[1], 'tokens', 'payload')
-return {tokens, time[1] * 1000000 + time[2], entry[1] == tokens and entry[2]}
-"""
+return {tokens, time[1] * 1000000 + time[2], entry[1] == tokens and entry[2]}"""
 #: KEYS as above. ARGV: tokens and time from READ, the payload, milliseconds that the entry and the tags live.
 FILL = """
 local tokens, entry = {}, redis.call('HMGET', KEYS[1], 'tokens', 'read')
@@ -72,12 +72,12 @@ class RedisCache(Generic[V]):
 
     Attributes:
         client: With short timeouts, no retries, and `decode_responses` off.
-        prefix: Stands before every key in Redis; change it together with the format of the values.
+        prefix: Stands before every key in Redis, and has no braces; change it with the format of the values.
         encode: Makes bytes of a value.
         decode: Makes a value of bytes. No pickle: it runs code.
-        ttl_s: Seconds, from the start of its load, that a value may be given out.
-        absent_ttl_s: The same where the load returned None: there is no such thing.
-        jitter: Share of these that is cut at random: what was filled together expires apart.
+        ttl_s: Seconds, from the start of its load, that a value may be given out: 0.001 to a billion.
+        absent_ttl_s: The same where the load returned None: there is no such thing. 0 keeps nothing.
+        jitter: Share of these that is cut at random, 0 to 1: what was filled together expires apart.
         pause_s: Seconds without a try after Redis failed.
         hits: How many values came from Redis.
         misses: How many had to be loaded.
@@ -85,10 +85,10 @@ class RedisCache(Generic[V]):
         failures: How often Redis did not answer; all that a caller sees of it is the time that it took.
 
     Raises:
-        ValueError: The client decodes what it reads.
+        ValueError: The client decodes what it reads, or an option is out of its range.
     """
 
-    client: Redis
+    client: Redis | RedisCluster
     prefix: str
     encode: Callable[[V], bytes]
     decode: Callable[[bytes], V]
@@ -98,11 +98,15 @@ class RedisCache(Generic[V]):
     pause_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.client.connection_pool.connection_kwargs.get("decode_responses"):
+        pool: Any = getattr(self.client, "connection_pool", self.client)  # a cluster has a pool for each node
+        times_fit = 0.001 <= self.ttl_s <= 1e9 and 0 <= self.absent_ttl_s <= 1e9
+        if pool.connection_kwargs.get("decode_responses"):
             raise ValueError("values are bytes: give the client decode_responses=False")
+        if not (times_fit and 0 <= self.jitter <= 1) or re.fullmatch(r"[^{}]+", self.prefix) is None:
+            raise ValueError("ttl_s, absent_ttl_s or jitter is out of its range, or prefix has braces")
         self._read = self.client.register_script(READ)
         self._fill = self.client.register_script(FILL)
-        self._unconfirmed: dict[str, object] = {}
+        self._unconfirmed: dict[object, object] = {}
         self._paused_until_s = 0.0
         self.hits = self.misses = self.late_fills = self.failures = 0
 
@@ -114,7 +118,7 @@ class RedisCache(Generic[V]):
             load: Makes the value, or None for "there is no such thing".
             tags: Further names by which it can be invalidated, the same each time.
         """
-        keys = [f"{self.prefix}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
+        keys = [f"{{{self.prefix}}}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
         tag_ms = int(2_000 * max(self.ttl_s, self.absent_ttl_s))  # tags outlive entries, else these are lost
         found = await self._try(self._read, keys, [secrets.token_hex(8), tag_ms])
         with contextlib.suppress(Exception):  # what another version wrote is a miss
@@ -128,28 +132,29 @@ class RedisCache(Generic[V]):
         if found is not None:
             payload = b"-" if value is None else b"+" + self.encode(value)
             ttl_s = self.absent_ttl_s if value is None else self.ttl_s
-            ttl_s *= random.uniform(1 - self.jitter, 1)  # noqa: S311 - no secret
-            left_ms = int(1_000 * (started_s + ttl_s - time.monotonic()))  # less than 1 deletes the entry
+            end_s = started_s + ttl_s * random.uniform(1 - self.jitter, 1)  # noqa: S311 - no secret
+            left_ms = int(1_000 * (end_s - time.monotonic()))  # less than 1 deletes the entry
             if await self._try(self._fill, keys, [*found[:2], payload, left_ms, tag_ms]) == 0:
                 self.late_fills += 1
         return value
 
-    async def invalidate(self, *names: str) -> bool:
-        """Drop entries by key or tag, after the commit; return whether Redis confirmed it."""
+    async def invalidate(self, *names: object) -> bool:
+        """Drop entries by key or tag, or `ALL`, after the commit; return whether Redis confirmed it."""
         try:
-            await self.client.delete(*map(self._tag, names))
+            if names:
+                await self.client.delete(*map(self._tag, names))
         except BaseException as error:  # a cancelled call may or may not have arrived
             self._unconfirmed.update(dict.fromkeys(names, object()))
             if len(self._unconfirmed) > MAX_UNCONFIRMED:
                 self._unconfirmed = {ALL: object()}
-            if not isinstance(error, RedisError):
+            if not isinstance(error, RedisError | RedisClusterException):
                 raise
-            self._failed()
-            return False
+            return self._failed()
         return True
 
-    def _tag(self, name: str) -> str:
-        return f"{self.prefix}:tag:{name}"
+    def _tag(self, name: object) -> str:
+        # The braces are the hash tag: in a cluster, scripts take keys of one slot only.
+        return f"{{{self.prefix}}}:{'all' if name is ALL else f'tag:{name}'}"
 
     async def _try(self, script: Callable[..., Awaitable[Any]], keys: list[str], args: list[Any]) -> Any:
         """Return the reply of the script, or None if Redis does not answer."""
@@ -158,14 +163,14 @@ class RedisCache(Generic[V]):
         try:
             if unconfirmed := dict(self._unconfirmed):
                 await self.client.delete(*map(self._tag, unconfirmed))
-                for name, mark in unconfirmed.items():
-                    if self._unconfirmed.get(name) is mark:  # else it was invalidated again meanwhile
-                        del self._unconfirmed[name]
+                # What was invalidated again meanwhile has another mark, and stays.
+                self._unconfirmed = dict(self._unconfirmed.items() - unconfirmed.items())
             return await script(keys=keys, args=args)
-        except RedisError:
+        except (RedisError, RedisClusterException):
             self._failed()
             return None
 
-    def _failed(self) -> None:
+    def _failed(self) -> bool:
         self.failures += 1
         self._paused_until_s = time.monotonic() + self.pause_s
+        return False

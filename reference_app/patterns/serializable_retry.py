@@ -125,7 +125,7 @@ class SerializableRetry:
         for attempt in range(self._max_tries):
             if attempt:
                 # Outside of the session: a waiting unit of work holds no connection.
-                bound_s = min(self._longest_wait_s, self._first_wait_s * 2 ** (attempt - 1))
+                bound_s = min(self._longest_wait_s, self._first_wait_s * 2.0 ** min(attempt - 1, 30))
                 await self._sleep(random.uniform(0, bound_s))  # noqa: S311
             try:
                 return await self._once(work)

@@ -38,8 +38,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
 
@@ -49,13 +50,22 @@ class WorkCancelled(Exception):
 
 
 class RecursiveCall(RuntimeError):
-    """The work asks for its own key: it would wait for itself for ever."""
+    """The work asks for its own key, itself or through other work: it would wait for itself for ever."""
 
 
 @dataclass(eq=False, slots=True)
 class _Flight(Generic[V]):
     task: asyncio.Task[V]
     waiters: set[asyncio.Future[None]] = field(default_factory=set)
+    waits_for: list[_Flight[Any]] = field(default_factory=list)
+
+    def needs(self, other: _Flight[Any] | None) -> bool:
+        """Tell whether this can only end after the other one; no circle is ever made."""
+        return self is other or any(it.needs(other) for it in self.waits_for)
+
+
+#: For whose work this code runs; what the work starts inherits it.
+_flying: ContextVar[_Flight[Any] | None] = ContextVar("single_flight", default=None)
 
 
 class SingleFlight(Generic[V]):
@@ -91,23 +101,28 @@ class SingleFlight(Generic[V]):
 
         Raises:
             WorkCancelled: The work ended as cancelled although a caller was waiting.
-            RecursiveCall: Called from inside the work of the same key.
+            RecursiveCall: Called from inside the work of the same key, or of work that waits for this key.
             Exception: Whatever the work raised; every caller gets it, and the next call starts anew.
         """
         flight = self._flights.get(key)
         # A flight that is over gives its value to those who waited, and to nobody who comes later.
         if flight is None or flight.task.done():
             flight = self._start(key, work)
-        elif flight.task is asyncio.current_task():
+        elif flight.needs(_flying.get()):
             raise RecursiveCall("the work of a key must not ask for the same key")
         else:
             self.joined += 1
+        caller = _flying.get() or flight
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         flight.waiters.add(waiter)
+        if caller is not flight:
+            caller.waits_for.append(flight)
         try:
             await waiter
         finally:
             flight.waiters.discard(waiter)
+            if caller is not flight:
+                caller.waits_for.remove(flight)
             if not flight.waiters and not flight.task.done():
                 await self._abandon(key, flight)
         if flight.task.cancelled():
@@ -124,6 +139,7 @@ class SingleFlight(Generic[V]):
 
     def _start(self, key: Hashable, work: Callable[[], Awaitable[V]]) -> _Flight[V]:
         async def run() -> V:
+            _flying.set(flight)
             return await work()
 
         task = asyncio.create_task(run(), name=f"single flight {key!r}")

@@ -57,6 +57,7 @@ TABLE = """CREATE TABLE queue (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload text NOT NULL, tries int NOT NULL DEFAULT 0,
     not_before timestamptz NOT NULL DEFAULT now(), token uuid)"""
 INDEX = "CREATE INDEX ON queue (not_before)"
+MAX_LEASE_S = 366 * 86_400.0
 
 _PUT = "INSERT INTO {table} (payload, not_before) VALUES (:payload, now() + :delay_s * interval '1 s')"
 # MATERIALIZED: the planner could else run the subquery more than once, and take more jobs than LIMIT says.
@@ -124,8 +125,8 @@ class JobQueue:
     Args:
         sessions: Makes units of work.
         handler_timeout_s: After this a handler is cancelled, and the job is tried again later.
-        lease_s: For how long a job is nobody else's, should the worker die.
-        max_tries: After so many runs that failed, or died, a job is dead.
+        lease_s: For how long a job is nobody else's, should the worker die; a year at most.
+        max_tries: After so many runs that failed, or died, a job is dead; at least 1.
         table: The name of the queue's table.
 
     Attributes:
@@ -134,7 +135,7 @@ class JobQueue:
         lost: How many were too slow: their lease was over, and another had the job.
 
     Raises:
-        ValueError: A time is out of its range, or `table` is no name of a table.
+        ValueError: A number is out of its range, or `table` is no name of a table.
     """
 
     def __init__(
@@ -146,8 +147,8 @@ class JobQueue:
         max_tries: int = 5,
         table: str = "queue",
     ) -> None:
-        if not 0 < handler_timeout_s < lease_s:
-            raise ValueError("handler_timeout_s must be above 0 and below lease_s")
+        if not 0 < handler_timeout_s < lease_s <= MAX_LEASE_S or max_tries < 1:
+            raise ValueError("handler_timeout_s must be above 0 and below lease_s, and max_tries at least 1")
         self.done = self.failed = self.lost = 0
         self._sessions = sessions
         self._handler_timeout_s = handler_timeout_s
@@ -184,11 +185,13 @@ class JobQueue:
                     await session.rollback()
                     return True
             self.done += 1
-        except asyncio.CancelledError:
-            with suppress(Exception):  # a deployment is no failure: free at once, and not counted
-                await asyncio.shield(self._give_back(job, wait_s=0, refund=1))
-            raise
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            # Else a driver has cancelled itself: a failure like any other, which must not end the worker.
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                with suppress(Exception):  # a deployment is no failure: free at once, and not counted
+                    await asyncio.shield(self._give_back(job, wait_s=0, refund=1))
+                raise
             self.failed += 1
             logging.getLogger(__name__).warning("job %s failed, run %s", job.id, job.tries, exc_info=True)
             await self._give_back(job, wait_s=min(2.0 ** min(job.tries - 1, 30), 300), refund=0)

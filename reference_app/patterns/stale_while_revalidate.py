@@ -11,9 +11,9 @@ Do not use it where the first request after a change must see it, nor for keys t
 value is renewed only when somebody asks, and that one gets the old one.
 
 Limits: one process and one event loop. The bound counts entries, not bytes. Who asks for a cold key waits and
-gets the error of its load; a load goes on when its callers leave, so give it a timeout. It runs in the
-context in which the cache was opened: the user of the request that starts it must not end up in everybody's
-value.
+gets the error of its load; a load goes on when its callers leave, so give it a timeout. It may ask the cache
+for other keys, but two loads must not ask for each other's. It runs in the context in which the cache was
+opened: the user of the request that starts it must not end up in everybody's value.
 
 Instead: `cashews` with `early` does it in Redis too; a failed load is tried again by every next request, cold
 keys are not protected. For whole responses a proxy: `Cache-Control: max-age=5, stale-while-revalidate=30`.
@@ -51,7 +51,13 @@ V = TypeVar("V")
 
 
 class NotLoaded(Exception):
-    """There is no value to give: the cache is closed, or `max_loads` loads are running."""
+    """There is no value: the cache is closed, `max_loads` loads are running, or the load asks for itself."""
+
+
+#: The loads for which this code runs, the innermost last.
+_loading: contextvars.ContextVar[tuple[asyncio.Task[Any], ...]] = contextvars.ContextVar(
+    "loading", default=()
+)
 
 
 @dataclass
@@ -133,17 +139,22 @@ class StaleWhileRevalidate(Generic[K, V]):
 
     async def _loaded(self, key: K) -> V:
         task = self._loads.get(key) or self._start(key)
-        if task is not None:
-            await asyncio.wait([task])  # awaiting the task would cancel it together with this caller
-        if task is None or task.cancelled():
+        if task is None:
             raise NotLoaded("the cache is closed, or too many loads are running")
+        if task in _loading.get():
+            raise NotLoaded("a load asks for its own key, and would wait for itself")
+        await asyncio.wait([task])  # awaiting the task would cancel it together with this caller
+        if task.cancelled():
+            raise NotLoaded("the load was cancelled")
         return task.result()
 
     def _start(self, key: K) -> asyncio.Task[V] | None:
         if self._context is None or len(self._tasks) >= self.max_loads:
             self.skipped += 1
             return None
-        task = asyncio.create_task(self.load(key), context=self._context.copy())
+        context = self._context.copy()
+        task = asyncio.create_task(self.load(key), context=context)
+        context.run(_loading.set, (*_loading.get(), task))  # before it runs for the first time
         task.add_done_callback(partial(self._ended, key, self.clock()))
         self._tasks.add(task)
         self._loads[key] = task
@@ -154,9 +165,10 @@ class StaleWhileRevalidate(Generic[K, V]):
         is_current = self._loads.get(key) is task  # else it was invalidated: this is the old value
         if is_current:
             del self._loads[key]
-        if task.cancelled():
-            return
-        error = task.exception()
+        if task.cancelled() and self._context is None:
+            return  # it was closed
+        # A driver may end as cancelled of its own accord; that is a load that failed, like any other.
+        error = ConnectionError("cancelled") if task.cancelled() else task.exception()
         if error is not None:
             self.failures += 1
             entry = self._entries.get(key)

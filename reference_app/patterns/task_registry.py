@@ -52,7 +52,7 @@ class TaskRegistry:
     """Owns tasks from their start to their end; an async context manager for the lifespan.
 
     Args:
-        max_tasks: How many may run at once.
+        max_tasks: How many may run at once; 0 refuses all.
         finish_s: Seconds that leaving the context waits for tasks before it cancels them.
         cancel_s: Seconds that it then waits for their clean-up.
 
@@ -116,9 +116,10 @@ class TaskRegistry:
         finally:  # also when the wait itself is cancelled, because the server has lost its patience
             for task in self._tasks:
                 task.cancel()
-            if self._tasks:
-                await asyncio.wait(set(self._tasks), timeout=self._cancel_s)
-            if self._tasks:
-                self.abandoned = len(self._tasks)
-                names = ", ".join(sorted(it.get_name() for it in self._tasks))
+            left = set(self._tasks)
+            if left:  # what has ended may still be in self._tasks: its callback comes later
+                _, left = await asyncio.wait(left, timeout=self._cancel_s)
+            if left:
+                self.abandoned = len(left)
+                names = ", ".join(sorted(it.get_name() for it in left))
                 logger.error("tasks ignore their cancellation: %s", names)

@@ -85,7 +85,7 @@ class TTLCache(Generic[K, V]):
     """
 
     def __init__(self, *, ttl_s: float, max_entries: int, clock: Clock = time.monotonic) -> None:
-        if ttl_s <= 0 or max_entries <= 0:
+        if not ttl_s > 0 or max_entries < 1:
             raise ValueError(f"ttl_s and max_entries must be above 0, got {ttl_s!r} and {max_entries!r}.")
         self._ttl_s = ttl_s
         self._max_entries = max_entries

@@ -7,7 +7,7 @@ import uuid
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from reference_app.infra.database import Base
+from reference_app.infra.database.base import Base
 
 
 class Position(Base):

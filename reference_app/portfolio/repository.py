@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from reference_app.infra.database import driver_of
+from reference_app.infra.database.engine import driver_of
 from reference_app.portfolio.models import Position
 
 MAX_POSITIONS = 1000

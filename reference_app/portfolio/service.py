@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from reference_app.accounts.service import account_of
-from reference_app.infra.database import Sessions
+from reference_app.infra.database.engine import Sessions
+from reference_app.infra.process.resources import Resources
 from reference_app.market.problems import QuoteUnavailable
 from reference_app.market.service import MarketService
 from reference_app.patterns.bounded_fan_out import Failed, FanOut
@@ -25,7 +27,7 @@ DEADLINE_S = 1.0
 
 @dataclass(frozen=True)
 class ValuedPosition:
-    """Shares with their price; None where the exchange gave none in time."""
+    """Shares with their price, which is None where the exchange gave none in time."""
 
     symbol: str
     quantity: int
@@ -58,12 +60,12 @@ class Portfolio:
 
     @property
     def positions_value(self) -> Decimal:
-        """Of the positions that have a price."""
+        """The value of the positions that have a price."""
         return sum((position.value or Decimal(0) for position in self.positions), Decimal("0.00"))
 
     @property
     def total(self) -> Decimal | None:
-        """Cash and positions; None where a price is missing: a smaller number would pass for a loss."""
+        """Cash and positions, or None where a price is missing: a smaller number would pass for a loss."""
         return self.cash + self.positions_value if self.is_complete else None
 
 
@@ -71,7 +73,7 @@ class PortfolioService:
     """Values accounts; one instance serves a whole process, so its bound on quotes holds for all requests.
 
     Args:
-        sessions: The session factory of the app.
+        sessions: The session factory of the process.
         market: Knows instruments and prices.
         deadline_s: After this a valuation is given without the prices that have not come.
     """
@@ -118,17 +120,23 @@ class PortfolioService:
         return [None if isinstance(outcome, Failed) else outcome for outcome in outcomes]
 
 
+@asynccontextmanager
+async def open_service(resources: Resources) -> AsyncIterator[PortfolioService]:
+    """Give the service to a process."""
+    yield PortfolioService(resources["sessions"], resources["services"][MarketService])
+
+
 async def reserve(
     session: AsyncSession, owner_id: uuid.UUID, account_id: uuid.UUID, instrument_id: int, quantity: int
 ) -> None:
     """Reserve shares for an order that sells, inside the caller's transaction.
 
     Args:
-        session: The caller's.
-        owner_id: Whose the account must be.
-        account_id: That has the shares.
-        instrument_id: Of the shares.
-        quantity: How many; below zero they are given back.
+        session: An open unit of work; the caller commits it.
+        owner_id: The user who must own the account.
+        account_id: The account that has the shares.
+        instrument_id: What the shares are of.
+        quantity: How many shares; below zero they are given back.
 
     Raises:
         InsufficientPosition: So many are not free.

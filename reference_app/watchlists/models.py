@@ -6,10 +6,10 @@ import datetime as dt
 import uuid
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from reference_app.infra.database import Base
+from reference_app.infra.database.base import Base, Timestamp
 
 MAX_SYMBOLS = 100
 
@@ -31,4 +31,4 @@ class Watchlist(Base):
     note: Mapped[str | None] = mapped_column(String(500))
     symbols: Mapped[list[str]] = mapped_column(ARRAY(String(10)))
     version: Mapped[int]
-    updated_at: Mapped[dt.datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(Timestamp, server_default=func.now())

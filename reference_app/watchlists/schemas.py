@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from reference_app.market.service import SYMBOL_PATTERN
+
 WatchlistId = Annotated[uuid.UUID, Path(description="Chosen by who puts the list: make a new random one.")]
 # No control characters: PostgreSQL cannot store a NUL, and none of the others belongs in a name.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Symbols = Annotated[
-    list[Annotated[str, StringConstraints(pattern="^[A-Z][A-Z0-9.]{0,9}$")]],
+    list[Annotated[str, StringConstraints(pattern=SYMBOL_PATTERN)]],
     Field(max_length=100, examples=[["AAPL", "IBM"]], json_schema_extra={"uniqueItems": True}),
 ]
 
@@ -42,7 +44,7 @@ class WatchlistPatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    # Without None: these can be left out, and cannot be taken away.
+    # They have no None: these can be left out, and cannot be taken away.
     name: Name = Field(default="", examples=["Big ones"])
     note: Note | None = None
     symbols: Symbols = Field(default_factory=list)

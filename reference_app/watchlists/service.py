@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from reference_app.infra.database import Sessions
+from reference_app.infra.database.engine import Sessions
+from reference_app.infra.process.resources import Resources
 from reference_app.market.problems import InstrumentNotFound
 from reference_app.market.service import MarketService
 from reference_app.patterns.keyset_page import Page
@@ -14,7 +16,7 @@ from reference_app.watchlists.models import Watchlist
 from reference_app.watchlists.problems import UnknownInstrument, WatchlistNotFound
 from reference_app.watchlists.repository import LISTS, WatchlistRepository
 
-#: Raises where the client's preconditions forbid the change; None: there is no such list.
+#: Raises where the client's preconditions forbid the change; None stands for a list that is not there.
 Check = Callable[[Watchlist | None], None]
 
 
@@ -22,7 +24,7 @@ class WatchlistService:
     """Keeps the lists of users; another user's list is not there.
 
     Args:
-        sessions: The session factory of the app.
+        sessions: The session factory of the process.
         market: Knows the instruments.
     """
 
@@ -30,10 +32,14 @@ class WatchlistService:
         self._sessions, self._market = sessions, market
 
     async def watchlists(self, owner_id: uuid.UUID, cursor: str | None, size: int) -> Page[Watchlist]:
-        """Return a page of the user's lists; InvalidCursor for a cursor of another list."""
+        """Return a page of the user's lists.
+
+        Raises:
+            InvalidCursor: The cursor was not given out with a page.
+        """
         after = LISTS.decode(cursor)
         async with self._sessions() as session:
-            rows = await WatchlistRepository(session, owner_id).watchlists(after, size)
+            rows = await WatchlistRepository(session).watchlists(owner_id, after, size)
         return LISTS.page(rows, size=size)
 
     async def watchlist(self, owner_id: uuid.UUID, watchlist_id: uuid.UUID) -> Watchlist:
@@ -43,7 +49,7 @@ class WatchlistService:
             WatchlistNotFound: The user has no such list.
         """
         async with self._sessions() as session:
-            found = await WatchlistRepository(session, owner_id).watchlist(watchlist_id)
+            found = await WatchlistRepository(session).watchlist(owner_id, watchlist_id)
         if found is None:
             raise WatchlistNotFound
         return found
@@ -54,24 +60,24 @@ class WatchlistService:
         """Create the list or replace it as a whole, and return it and whether it is new.
 
         Raises:
-            UnknownInstrument: A symbol is none.
+            UnknownInstrument: There is no instrument with one of the symbols.
             WatchlistNotFound: The id is somebody else's.
             VersionConflict: It was changed at this moment.
             HTTPException: What `check` raises.
         """
         await self._know(values["symbols"])
         async with self._sessions.begin() as session:
-            repository = WatchlistRepository(session, owner_id)
-            found = await repository.watchlist(watchlist_id)
+            repository = WatchlistRepository(session)
+            found = await repository.watchlist(owner_id, watchlist_id)
             check(found)
-            if found is None and (added := await repository.add(watchlist_id, values)) is not None:
+            if found is None and (added := await repository.add(owner_id, watchlist_id, values)) is not None:
                 return added, True
             if found is None:
                 # Taken: by somebody else, or by this user a moment ago, whose list the client has not seen.
-                check(await repository.watchlist(watchlist_id))
+                check(await repository.watchlist(owner_id, watchlist_id))
                 raise WatchlistNotFound
             await repository.change(watchlist_id, found.version, values)
-            changed = await repository.watchlist(watchlist_id)
+            changed = await repository.watchlist(owner_id, watchlist_id)
         assert changed is not None
         return changed, False
 
@@ -81,18 +87,18 @@ class WatchlistService:
         """Change what is named and leave the rest; parameters and errors as for `put`."""
         await self._know(changes.get("symbols", ()))
         async with self._sessions.begin() as session:
-            repository = WatchlistRepository(session, owner_id)
-            found = await _seen(repository, watchlist_id, check)
+            repository = WatchlistRepository(session)
+            found = await _seen(repository, owner_id, watchlist_id, check)
             await repository.change(watchlist_id, found.version, changes)
-            changed = await repository.watchlist(watchlist_id)
+            changed = await repository.watchlist(owner_id, watchlist_id)
         assert changed is not None
         return changed
 
     async def delete(self, owner_id: uuid.UUID, watchlist_id: uuid.UUID, check: Check) -> None:
         """Delete a list; parameters and errors as for `patch`."""
         async with self._sessions.begin() as session:
-            repository = WatchlistRepository(session, owner_id)
-            found = await _seen(repository, watchlist_id, check)
+            repository = WatchlistRepository(session)
+            found = await _seen(repository, owner_id, watchlist_id, check)
             await repository.delete(watchlist_id, found.version)
 
     async def _know(self, symbols: Sequence[str]) -> None:
@@ -103,9 +109,17 @@ class WatchlistService:
                 raise UnknownInstrument("List the instruments with GET /v1/instruments.") from None
 
 
-async def _seen(repository: WatchlistRepository, watchlist_id: uuid.UUID, check: Check) -> Watchlist:
+@asynccontextmanager
+async def open_service(resources: Resources) -> AsyncIterator[WatchlistService]:
+    """Give the service to a process."""
+    yield WatchlistService(resources["sessions"], resources["services"][MarketService])
+
+
+async def _seen(
+    repository: WatchlistRepository, owner_id: uuid.UUID, watchlist_id: uuid.UUID, check: Check
+) -> Watchlist:
     """Return the user's list if it is there, in the version that the client has seen."""
-    found = await repository.watchlist(watchlist_id)
+    found = await repository.watchlist(owner_id, watchlist_id)
     if found is None:
         raise WatchlistNotFound
     check(found)

@@ -63,7 +63,7 @@ INVARIANTS = {
     """,
     "no accepted order is lost: an active one has a job for its version": """
         SELECT o.id FROM orders o WHERE o.state IN ('pending', 'open') AND NOT EXISTS
-            (SELECT FROM jobs WHERE payload = o.id || ' ' || o.symbol || ' ' || o.version)
+            (SELECT FROM queue WHERE payload = o.id || ' ' || o.symbol || ' ' || o.version)
     """,
     "one key, one effect: each stored reply names an order, and each order one reply": """
         SELECT key, o.id FROM

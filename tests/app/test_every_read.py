@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import format_datetime, parsedate_to_datetime
 
-import httpx
 import pytest
 from deskbook.desk import RunningApp, running_app
 
-PRIVATE, OPEN, NO_STORE = "private, no-cache", "public, max-age=60", "no-store"
-ENTRY = "private, max-age=86400, immutable"
-
-
-@dataclass(frozen=True)
-class Read:
-    """What a route that reads says besides its body."""
-
-    url: str
-    cache_control: str = PRIVATE
-    has_etag: bool = True
-    #: Only where the service knows for certain when it changed.
-    has_date: bool = False
-
+from reference_app.infra.database.base import Base
+from tests.app.routes import Read, all_routes, modules
+from tests.app.trader import Trader
 
 #: By the path in the OpenAPI document.
-READS = {
-    "/v1/instruments": Read("/v1/instruments?limit=2"),
-    "/v1/instruments/{symbol}": Read("/v1/instruments/AAPL"),
-    "/v1/instruments/{symbol}/candles": Read("/v1/instruments/AAPL/candles?limit=2"),
-    "/v1/instruments/{symbol}/aggregates/{interval}/{year}": Read(
-        "/v1/instruments/AAPL/aggregates/monthly/2012", OPEN
-    ),
-    "/v1/instruments/{symbol}/quote": Read("/v1/instruments/AAPL/quote"),
-    "/v2/instruments/{symbol}/quote": Read("/v2/instruments/AAPL/quote", "private, max-age=1", has_date=True),
-    # A stream: its end is not known when its headers are sent.
-    "/v1/candles": Read(
-        "/v1/candles?symbol=FB&start=2012-05-18&end=2012-05-18", "private, no-store", has_etag=False
-    ),
-    "/v1/users/me": Read("/v1/users/me"),
-    "/v1/accounts": Read("/v1/accounts"),
-    "/v1/accounts/{account_id}": Read("/v1/accounts/{account}"),
-    "/v1/accounts/{account_id}/entries": Read("/v1/accounts/{account}/entries"),
-    "/v1/accounts/{account_id}/entries/{entry_id}": Read("{entry}", ENTRY, has_date=True),
-    "/v1/accounts/{account_id}/portfolio": Read(
-        "/v1/accounts/{account}/portfolio", "private, no-store", has_etag=False
-    ),
-    "/v1/orders": Read("/v1/orders"),
-    "/v1/orders/{order_id}": Read("{order}", has_date=True),
-    "/v1/watchlists": Read("/v1/watchlists"),
-    "/v1/watchlists/{watchlist_id}": Read("{watchlist}", has_date=True),
-    "/health/live": Read("/health/live", NO_STORE, has_etag=False),
-    "/health/ready": Read("/health/ready", NO_STORE, has_etag=False),
-    "/problems": Read("/problems"),
-    "/problems/{name}": Read("/problems/name-taken"),
-}
+READS = {name.removeprefix("GET "): read for name, read in all_routes().items() if read is not None}
 
 
 @dataclass(frozen=True)
@@ -74,22 +32,14 @@ class Filled:
 @pytest.fixture(scope="module")
 async def filled() -> AsyncIterator[Filled]:
     async with running_app() as desk:
-        client = desk.client
-        account = (await client.post("/v1/accounts", json={"name": "Savings"})).json()["id"]
-        deposit = await client.post(f"/v1/accounts/{account}/deposits", json={"amount": "5000.00"})
-        order = await place(desk, account)
-        watchlist = f"/v1/watchlists/{uuid.uuid4()}"
-        await client.put(watchlist, json={"name": "Big ones"})
-        for table in ("orders", "watchlists"):
-            await desk.sql(f"UPDATE {table} SET updated_at = updated_at - interval '1 hour'")
-        places = {"account": account, "entry": deposit.headers["location"], "watchlist": watchlist}
-        yield Filled(desk, places | {"order": order.headers["location"]})
-
-
-async def place(desk: RunningApp, account: str) -> httpx.Response:
-    order = {"account_id": account, "symbol": "AAPL", "side": "buy", "quantity": 2}
-    order |= {"type": "limit", "limit_price": "1.00"}
-    return await desk.client.post("/v1/orders", json=order, headers={"Idempotency-Key": str(uuid.uuid4())})
+        places: dict[str, str] = {}
+        for module in modules():
+            if hasattr(module, "fill"):
+                places |= await module.fill(Trader(desk))
+        for table in Base.metadata.sorted_tables:
+            if "updated_at" in table.columns:
+                await desk.sql(f"UPDATE {table.name} SET updated_at = updated_at - interval '1 hour'")
+        yield Filled(desk, places)
 
 
 def test_no_route_that_reads_is_forgotten(filled: Filled) -> None:
@@ -139,7 +89,7 @@ async def test_a_change_in_the_second_of_another_is_never_taken_for_none(filled:
     """Dates have whole seconds: one that is not over must not be given to a client."""
     desk = filled.desk
     for url, change in (
-        ((await place(desk, filled.places["account"])).headers["location"], {"quantity": 1}),
+        (await Trader(desk).new_order(filled.places["account"], limit_price="1.00"), {"quantity": 1}),
         (filled.places["watchlist"], {"note": "new"}),
     ):
         read = await desk.client.get(url)

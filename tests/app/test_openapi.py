@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from reference_app.app import create_app
+from reference_app.patterns.conditional_request import etag
 from reference_app.settings import load_settings
+from tests.app.routes import all_routes
 
 DOCUMENT: Any = create_app(load_settings(database_url="postgresql://localhost/none")).openapi()
 
@@ -17,42 +20,22 @@ def operations() -> Iterator[tuple[str, Any]]:
             yield f"{method.upper()} {path}", operation
 
 
-def test_the_routes_are_these() -> None:
-    assert {name for name, _ in operations()} == {
-        "GET /v1/instruments",
-        "GET /v1/instruments/{symbol}",
-        "GET /v1/instruments/{symbol}/candles",
-        "GET /v1/instruments/{symbol}/aggregates/{interval}/{year}",
-        "GET /v1/instruments/{symbol}/quote",
-        "GET /v2/instruments/{symbol}/quote",
-        "GET /v1/candles",
-        "POST /v1/candles",
-        "POST /v1/users",
-        "GET /v1/users/me",
-        "POST /v1/tokens",
-        "GET /v1/accounts",
-        "POST /v1/accounts",
-        "GET /v1/accounts/{account_id}",
-        "GET /v1/accounts/{account_id}/portfolio",
-        "POST /v1/accounts/{account_id}/deposits",
-        "POST /v1/accounts/{account_id}/withdrawals",
-        "GET /v1/accounts/{account_id}/entries",
-        "GET /v1/accounts/{account_id}/entries/{entry_id}",
-        "POST /v1/orders",
-        "GET /v1/orders",
-        "GET /v1/orders/{order_id}",
-        "PATCH /v1/orders/{order_id}",
-        "POST /v1/orders/{order_id}/cancel",
-        "GET /v1/watchlists",
-        "GET /v1/watchlists/{watchlist_id}",
-        "PUT /v1/watchlists/{watchlist_id}",
-        "PATCH /v1/watchlists/{watchlist_id}",
-        "DELETE /v1/watchlists/{watchlist_id}",
-        "GET /health/live",
-        "GET /health/ready",
-        "GET /problems",
-        "GET /problems/{name}",
+def test_the_routes_are_those_that_the_nouns_name() -> None:
+    assert {name for name, _ in operations()} == all_routes().keys()
+
+
+def test_if_match_can_be_sent_as_the_api_takes_it() -> None:
+    """`*` and an ETag are taken, and what is documented must not forbid them; nothing else is offered."""
+    found = {
+        name: parameter["schema"]["pattern"]
+        for name, operation in operations()
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "If-Match"
     }
+    assert "PATCH /v1/orders/{order_id}" in found
+    for name, pattern in found.items():
+        taken = [tag for tag in ("*", etag("order", 1, 1), "", "\\", "abc", '""') if re.search(pattern, tag)]
+        assert taken == ["*", etag("order", 1, 1)], name
 
 
 def test_every_route_is_described_and_has_a_short_unique_name() -> None:

@@ -18,8 +18,8 @@ from hypothesis.errors import Unsatisfiable
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import GenerationMode
 
-from reference_app.identity.service import OPERATOR_SCOPES, SCOPES
 from reference_app.identity.tokens import Tokens
+from reference_app.nouns import OPERATOR_SCOPES, SCOPES
 
 #: Cases of each kind for an operation: with some thirty of these 200 in `make test`, 2,000 in `make prove`.
 FEW, MANY = 3, 33

@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from reference_app.infra.database import create_engine
+from reference_app.infra.database.engine import create_engine
 from reference_app.settings import SettingsError, database_url, load_settings, normalise_database_url
 
 URL = "postgresql://ada:hunter2@db.internal:6432/desk"

@@ -22,7 +22,7 @@ from deskbook.desk.database import TOKEN_SECRET, desk_template
 from deskbook.services import fresh_database, fresh_redis
 
 import reference_app.__main__ as command
-from reference_app.infra.metrics import FOLDER, _forget_the_dead
+from reference_app.infra.watch.metrics import FOLDER, _forget_the_dead
 
 TIMEOUT_S = 60
 BODY = b'{"name": "Ada"}'

@@ -20,7 +20,7 @@ from deskbook.services import fresh_database
 import reference_app.__main__
 import reference_app.data.load
 import reference_app.infra.migrate
-from reference_app.infra.startup import StartupError
+from reference_app.infra.database.startup import StartupError
 
 TIMEOUT_S = 60
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from deskbook.doctor.checks import find_chromium
-from deskbook.lab.lessons import copy_lessons, trust
+from deskbook.lab.copies import copy_lessons, trust
 from deskbook.lab.server import jupyterlab
 from playwright.sync_api import sync_playwright
 

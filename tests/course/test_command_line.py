@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 from deskbook.cli import COMMANDS, main
+
+CHECKOUT = Path(__file__).parents[2]
 
 #: Every command, as the design lists them.
 GRAMMAR = """
@@ -60,13 +63,12 @@ def test_the_commands_are_those_of_the_grammar() -> None:
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)
 def test_help_has_an_example_that_can_be_copied(path: tuple[str, ...]) -> None:
-    for option in ("--help", "-h"):
-        result = CliRunner().invoke(main, [*path, option])
-        assert result.exit_code == 0, result.output
-        [example] = re.findall(r"^ *Example: (.+)$", result.output, re.MULTILINE)
-        words = shlex.split(example)
-        assert tuple(words[: len(path) + 1]) == ("deskbook", *path)
-        parse(words[1:])
+    result = CliRunner().invoke(main, [*path, "--help"])
+    assert result.exit_code == 0, result.output
+    [example] = re.findall(r"^ *Example: (.+)$", result.output, re.MULTILINE)
+    words = shlex.split(example)
+    assert tuple(words[: len(path) + 1]) == ("deskbook", *path)
+    parse(words[1:])
 
 
 def parse(words: list[str]) -> None:
@@ -80,6 +82,17 @@ def parse(words: list[str]) -> None:
         command = found
         arguments = words if not isinstance(found, click.Group) else []
         context = command.make_context(name, arguments, parent=context, resilient_parsing=not arguments)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "exercises/README.md"])
+def test_the_commands_of_a_written_page_exist(page: str) -> None:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```\w*$(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    lines = [line.partition("#")[0] for line in re.findall(r"^(?:\S*/)?deskbook (.+)$", blocks, re.MULTILINE)]
+    lines += re.findall(r"`deskbook ([a-z]+ [^`]+)`", text)
+    assert lines
+    for line in lines:
+        parse(shlex.split(line))
 
 
 def test_the_overview_names_every_command_and_imports_none() -> None:

@@ -15,7 +15,7 @@ from deskbook.authoring.edit import replaced_path, start_edit, text_path
 from deskbook.authoring.lint import lint_notebook
 from deskbook.authoring.normalise import normalise
 from deskbook.authoring.notebook_file import read_notebook, write_notebook
-from deskbook.authoring.text import TextError, base_of, fingerprint, from_text, to_text
+from deskbook.authoring.text import TextError, base_of, from_text, state_of, to_text
 
 Notebook = dict[str, Any]
 
@@ -65,7 +65,7 @@ def test_text_and_back_keeps_every_cell_id_output_and_note(lesson: Path) -> None
     assert [cell.get("outputs") for cell in returned["cells"]] == [
         cell.get("outputs") for cell in notebook["cells"]
     ]
-    assert fingerprint(returned) == fingerprint(notebook)
+    assert state_of(returned) == state_of(notebook)
 
 
 def test_an_edited_cell_gets_a_fresh_output_and_the_others_keep_their_ids(lesson: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_edited_cell_gets_a_fresh_output_and_the_others_keep_their_ids(lesson
     printed = [o["text"] for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "stream"]
     assert any("known: 200" in text for text in printed)
     assert [c["execution_count"] for c in cells if c["cell_type"] == "code"] == list(range(1, 9))
-    assert base_of(text_path(lesson).read_text()) == fingerprint(read_notebook(lesson))
+    assert base_of(text_path(lesson).read_text()) == state_of(read_notebook(lesson))
 
 
 def test_a_failing_cell_changes_neither_the_notebook_nor_the_text(lesson: Path) -> None:

@@ -16,10 +16,11 @@ import nbformat
 import psutil
 import pytest
 from click.testing import CliRunner, Result
+from deskbook.atomic_file import write_atomically
 from deskbook.authoring.commands import notebook as notebook_group
 from deskbook.authoring.kernel import applied_to_process, kernel_environment
 from deskbook.authoring.normalise import merge_streams, normalise, normalise_output
-from deskbook.authoring.notebook_file import read_notebook, write_atomically
+from deskbook.authoring.notebook_file import read_notebook
 
 Write = Callable[..., Path]
 

@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 from deskbook.authoring import sanitize as sanitize_module
-from deskbook.authoring.mutate import CellVerdict, Survivor, mutate_cell
+from deskbook.authoring.comparison import CellVerdict, Survivor, mutate_cell
 from deskbook.authoring.mutations import Mutant, mutants_of, text_mutants
 from deskbook.authoring.sanitize import sanitize, sanitize_patterns
 from deskbook.authoring.strict_run import strict_pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 
@@ -217,8 +219,73 @@ async def test_who_is_cancelled_while_waiting_leaves_no_lock_behind() -> None:
 
 
 def test_a_wait_that_postgresql_would_take_for_ever_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least 0\.001"):
+    with pytest.raises(ValueError, match=r"0\.001 to 2147483"):
         AdvisoryLocks("watchlists", wait_s=0.0001)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(AdvisoryLocks).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"wait_s": 5.0}
+
+
+class Recorder:
+    """Stands for a session; notes what it was asked for, and fails as told."""
+
+    def __init__(self, sqlstate: str | None = None) -> None:
+        self.sqlstate = sqlstate
+        self.timeouts: list[str] = []
+
+    async def scalar(self, statement: object, values: dict[str, Any]) -> str:
+        self.timeouts.append(values["value"])
+        return "7s"
+
+    async def execute(self, statement: object, values: dict[str, Any]) -> None:
+        if self.sqlstate is not None:
+            error = Exception()
+            error.sqlstate = self.sqlstate  # type: ignore[attr-defined]
+            raise DBAPIError("SELECT", {}, error)
+
+
+@pytest.mark.parametrize(("wait_s", "ms"), [(0.001, "1"), (0.25, "250"), (2_147_483, "2147483000")])
+def test_the_wait_is_told_to_postgresql_in_milliseconds_and_taken_back(wait_s: float, ms: str) -> None:
+    session = Recorder()
+    asyncio.run(AdvisoryLocks("watchlists", wait_s=wait_s).take(session, "a"))  # type: ignore[arg-type]
+    assert session.timeouts == [ms, "7s"]
+
+
+def test_only_a_lock_that_is_not_free_is_a_timeout() -> None:
+    locks = AdvisoryLocks("watchlists")
+    with pytest.raises(DBAPIError):
+        asyncio.run(locks.take(Recorder("57014"), "a"))  # type: ignore[arg-type]
+    assert locks.timed_out == 0
+    with pytest.raises(LockTimeout, match="5000 ms"):
+        asyncio.run(locks.take(Recorder("55P03"), "a"))  # type: ignore[arg-type]
+    assert (locks.timed_out, locks.taken) == (1, 0)
+
+
+@in_a_loop
+async def test_postgresql_takes_the_longest_wait() -> None:
+    async with database() as sessions, sessions.begin() as session:
+        locks = AdvisoryLocks(f"watchlists {uuid.uuid4()}", wait_s=2_147_483)
+        await locks.take(session, "a", "a:b")
+        await locks.take(session)
+        assert locks.taken == 2
+
+
+@pytest.mark.parametrize("wait_s", [0, -1, 2_147_484, float("inf"), float("nan")])
+def test_a_wait_that_postgresql_cannot_keep_is_refused(wait_s: float) -> None:
+    with pytest.raises(ValueError, match="2147483"):
+        AdvisoryLocks("watchlists", wait_s=wait_s)
+
+
+def test_names_and_namespaces_that_meet_are_different_names() -> None:
+    ids = [
+        AdvisoryLocks(space).lock_id(name)
+        for space, name in (("a", "bc"), ("ab", "c"), ("abc", ""), ("", "abc"))
+    ]
+    assert len(set(ids)) == 4
 
 
 def test_the_example_in_the_docstring_runs() -> None:

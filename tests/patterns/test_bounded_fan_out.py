@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reference_app.patterns.bounded_fan_out import Failed, FanOut, WorkCancelled
+from reference_app.patterns.bounded_fan_out import Failed, FanOut, NestedCall, WorkCancelled
 
 Make = Callable[..., FanOut]
 
@@ -290,6 +290,84 @@ def test_nothing_gives_nothing_and_no_limit_is_refused() -> None:
     assert asyncio.run(fan_out.outcomes(Exchange(), [], 1)) == []
     with pytest.raises(ValueError, match="at least 1"):
         FanOut(limit=0, timeout_s=None)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_of_nothing_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        FanOut(limit=limit, timeout_s=None)
+
+
+@in_a_loop
+async def test_work_that_fans_out_under_its_own_limit_is_told_so_instead_of_waiting_for_itself() -> None:
+    fan_out, exchange = FanOut(limit=2, timeout_s=None), Exchange(open_=True)
+
+    async def straight(number: int) -> list[int]:
+        return await fan_out.map(exchange, [number])
+
+    async def in_a_task(number: int) -> list[Any]:
+        return await asyncio.gather(fan_out.outcomes(exchange, [number], None))
+
+    async def around_another(number: int) -> list[list[int]]:
+        return await FanOut(limit=1, timeout_s=None).map(straight, [number])
+
+    async with asyncio.timeout(5):
+        for work in (straight, in_a_task, around_another):
+            for outcome in await fan_out.outcomes(work, range(3), None):
+                assert isinstance(outcome, Failed)
+                error: Any = outcome.error
+                assert isinstance(error if work is not around_another else error.exceptions[0], NestedCall)
+        assert await fan_out.map(exchange, [1]) == [10]
+    assert fan_out.running == 0
+
+
+@in_a_loop
+async def test_work_may_fan_out_under_another_limit_and_what_it_leaves_behind_under_its_own() -> None:
+    outer, inner = FanOut(limit=1, timeout_s=None), FanOut(limit=1, timeout_s=None)
+    exchange, left = Exchange(open_=True), list[asyncio.Task[Any]]()
+    is_over = asyncio.Event()
+
+    async def afterwards() -> list[int]:
+        await is_over.wait()
+        return await outer.map(exchange, [7])
+
+    async def work(number: int) -> int:
+        left.append(asyncio.create_task(afterwards()))
+        return sum(await inner.map(exchange, [number, number]))
+
+    async with asyncio.timeout(5):
+        assert await outer.map(work, [1, 2]) == [20, 40]
+        is_over.set()
+        assert await asyncio.gather(*left) == [[70], [70]]
+
+
+@in_a_loop
+async def test_each_end_is_counted_as_what_it_was() -> None:
+    fan_out = FanOut(limit=2, timeout_s=0)
+    running: list[int] = []
+
+    async def work(number: int) -> int:
+        running.append(fan_out.running)
+        if number == 1:
+            raise LookupError
+        if number == 2:
+            await asyncio.sleep(0)
+        if number == 3:
+            raise asyncio.CancelledError
+        return number
+
+    outcomes = await fan_out.outcomes(work, range(5), None)
+    kinds = [type(it.error).__name__ if isinstance(it, Failed) else it for it in outcomes]
+    assert kinds == [0, "LookupError", "TimeoutError", "WorkCancelled", 4]
+    assert (fan_out.done, fan_out.failed, fan_out.timed_out, fan_out.running) == (2, 3, 1, 0)
+    assert min(running) >= 1
+    assert max(running) <= 2
+
+
+@in_a_loop
+async def test_a_deadline_of_nothing_gives_what_needs_no_time() -> None:
+    outcomes = await FanOut(limit=2, timeout_s=None).outcomes(Exchange(), range(3), 0)
+    assert [type(it.error) for it in outcomes if isinstance(it, Failed)] == [TimeoutError] * 3
 
 
 def test_the_example_in_the_docstring_runs() -> None:

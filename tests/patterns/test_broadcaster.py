@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -236,6 +237,55 @@ async def test_a_listener_cut_off_keeps_nothing_in_memory() -> None:
         for _ in range(5):
             fills.publish(b"x")
         assert len(hangs_in_its_send._queue) == 0
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(Broadcaster).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"history": 100}
+
+
+@pytest.mark.parametrize("options", [{"max_queued": 0}, {"max_queued": -1}, {"max_queued": 1, "history": -1}])
+def test_numbers_without_sense_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        Broadcaster[int](when_full="drop_oldest", **options)
+
+
+@in_a_loop
+async def test_with_room_for_one_and_nothing_kept_the_newest_comes_and_nobody_resumes() -> None:
+    quotes = Broadcaster[int](max_queued=1, when_full="drop_oldest", history=0)
+    with quotes.subscribe() as subscription:
+        for price in range(3):
+            quotes.publish(price)
+        message = await anext(subscription)
+        assert (message.data, subscription.dropped) == (2, 2)
+        with pytest.raises(Missed), quotes.subscribe(after=message.id):
+            pass
+
+
+@in_a_loop
+async def test_one_who_waits_is_woken_by_a_message_and_by_the_end() -> None:
+    quotes = Broadcaster[int](max_queued=1, when_full="drop_oldest")
+    with quotes.subscribe() as subscription:
+        waiting = asyncio.create_task(anext(subscription))  # type: ignore[arg-type]
+        await settle()
+        quotes.publish(1)
+        assert (await asyncio.wait_for(waiting, 5)).data == 1
+        waiting = asyncio.create_task(drain(subscription))  # type: ignore[assignment]
+        await settle()
+        quotes.close()
+        assert await asyncio.wait_for(waiting, 5) == []
+
+
+@in_a_loop
+async def test_a_slow_listener_that_waits_no_more_is_told_why() -> None:
+    fills = Broadcaster[int](max_queued=2, when_full="disconnect")
+    with fills.subscribe() as slow:
+        for fill in range(3):
+            fills.publish(fill)
+        with pytest.raises(SlowListener, match="2 messages"):
+            await anext(slow)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

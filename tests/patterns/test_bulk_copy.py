@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from reference_app.patterns.bulk_copy import BulkCopy, TooManyBadRows, driver_of
 
@@ -275,6 +277,82 @@ def test_a_driver_without_a_transaction_is_rejected() -> None:
         return (await (await session.connection()).get_raw_connection()).driver_connection
 
     assert not asyncio.run(belongs_to_the_session(without_begin))
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(BulkCopy).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"batch_size": 5_000, "max_bad_rows": 100}
+
+
+def test_counts_are_no_options() -> None:
+    assert {"copied", "bad_rows"}.isdisjoint(inspect.signature(BulkCopy).parameters)
+
+
+@pytest.mark.parametrize(
+    "options", [{"columns": []}, {"batch_size": 0}, {"batch_size": -1}, {"max_bad_rows": -1}], ids=str
+)
+def test_numbers_without_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        BulkCopy(**({"connection": None, "table": "positions", "columns": COLUMNS} | options))
+
+
+@in_a_loop
+async def test_a_row_at_a_time_with_no_bad_row_allowed() -> None:
+    async with database() as (_, connection):
+        copy = BulkCopy(connection, "positions", COLUMNS, batch_size=1, max_bad_rows=0)
+        await copy.run(stream([("AAPL", 1), ("IBM", 2)]))
+        assert (copy.copied, await symbols(connection)) == (2, ["AAPL", "IBM"])
+
+
+@in_a_loop
+async def test_bad_rows_come_in_the_order_of_the_source_whenever_they_were_found() -> None:
+    async with database() as (_, connection):
+        copy = BulkCopy(connection, "positions", COLUMNS, batch_size=100)
+        await copy.run(stream([("AAPL", -1), ("IBM",), ("MSFT", -1), ValueError("no CSV"), ("ORCL", 1)]))
+        assert [bad.number for bad in copy.bad_rows] == [1, 2, 3, 4]
+
+
+@in_a_loop
+async def test_no_more_rows_are_read_than_fit_into_the_batch() -> None:
+    async with database() as (_, connection):
+        copies: list[int] = []
+
+        class Counted(BulkCopy):
+            async def _copy(self, batch: Any) -> None:
+                copies.append(len(batch))
+                await super()._copy(batch)
+
+        copy = Counted(connection, "positions", COLUMNS, batch_size=4)
+        await copy.run(stream([(f"S{number}", number) for number in range(10)]))
+        assert copies == [4, 4, 2]
+
+
+class Written(DeclarativeBase):
+    pass
+
+
+class Position(Written):
+    __tablename__ = "positions"
+    symbol: Mapped[str] = mapped_column(primary_key=True)
+    shares: Mapped[int]
+
+
+@in_a_loop
+async def test_the_driver_sees_what_the_session_has_added() -> None:
+    async with database() as (url, connection):
+        schema = await connection.fetchval("SELECT current_schema")
+        settings = {"server_settings": {"search_path": schema}}
+        engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), connect_args=settings)
+        async with AsyncSession(engine) as session:
+            session.add(Position(symbol="AAPL", shares=1))
+            driver = await driver_of(session)
+            assert await driver.fetchval("SELECT count(*) FROM positions") == 1
+            assert await driver_of(session) is driver
+            await session.rollback()
+        await engine.dispose()
+        assert await symbols(connection) == []
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import doctest
 import functools
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -301,6 +302,137 @@ async def test_memory_is_bounded_by_the_window() -> None:
     exchange = Exchange(CircuitBreaker, window_calls=50)
     await exchange.succeed(1_000)
     assert len(exchange.breaker._results) == 50
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(CircuitBreaker).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {
+        "open_s": 30.0,
+        "failure_ratio": 0.5,
+        "min_calls": 10,
+        "window_calls": 100,
+        "window_s": 60.0,
+        "trials": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window_calls": 0},
+        {"trials": 0},
+        {"window_s": 0},
+        {"window_s": -1},
+        {"window_s": float("nan")},
+        {"failure_ratio": -0.1},
+        {"failure_ratio": 1.1},
+        {"failure_ratio": float("nan")},
+    ],
+    ids=str,
+)
+def test_numbers_without_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="out of its range"):
+        CircuitBreaker(timeout_s=None, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "failures"),
+    [
+        ({"min_calls": 0}, 1),
+        ({"min_calls": 1, "failure_ratio": 0}, 1),
+        ({"min_calls": 3, "failure_ratio": 1}, 3),
+        ({"min_calls": 100, "window_calls": 1}, 1),
+        ({"window_s": 1e-9, "min_calls": 1}, 1),
+        ({"window_s": float("inf"), "min_calls": 2}, 2),
+    ],
+    ids=str,
+)
+@in_a_loop
+async def test_it_opens_at_the_edges_of_its_options(options: dict[str, Any], failures: int) -> None:
+    exchange = Exchange(CircuitBreaker, **options)
+    await exchange.fail(failures - 1)
+    assert exchange.breaker.state == "closed"
+    await exchange.fail(1)
+    assert exchange.breaker.state == "open"
+
+
+@in_a_loop
+async def test_a_clock_that_moves_between_two_looks_empties_the_window_and_breaks_nothing() -> None:
+    seconds = iter(range(1000))
+    breaker = CircuitBreaker(timeout_s=None, window_s=0.5, min_calls=1, clock=lambda: next(seconds))
+    for _ in range(3):
+        with pytest.raises(LookupError):
+            await breaker.call(fails)
+    assert (breaker.state, breaker.failures) == ("closed", 3)
+
+
+async def fails() -> None:
+    raise LookupError
+
+
+@in_a_loop
+async def test_open_for_no_time_means_a_trial_at_once() -> None:
+    exchange = Exchange(CircuitBreaker, open_s=0, min_calls=1)
+    await exchange.fail(1)
+    await exchange.succeed(1)
+    assert exchange.breaker.state == "closed"
+
+
+@in_a_loop
+async def test_what_is_counted_is_what_was_called() -> None:
+    exchange = Exchange(CircuitBreaker, min_calls=2)
+    await exchange.succeed(1)
+    await exchange.fail(1)
+    assert (exchange.breaker.state, exchange.breaker.calls) == ("open", 2)
+    exchange.now_s += 10
+    with pytest.raises(CircuitOpen, match=r"for another 20\.0 s") as refusal:
+        await exchange.breaker.call(exchange.answers)
+    assert refusal.value.retry_after_s == 20
+    exchange.now_s += 19.5
+    assert await exchange.is_refused()
+    exchange.now_s += 0.5
+    await exchange.succeed(1)
+    assert (exchange.breaker.calls, exchange.breaker.rejected, exchange.breaker.failures) == (3, 2, 1)
+    assert exchange.breaker.state == "closed"
+    await exchange.fail(1)
+    assert exchange.breaker.state == "closed", "what was before the opening still counts"
+
+
+@in_a_loop
+async def test_who_is_refused_beside_a_trial_may_come_at_once() -> None:
+    exchange = Exchange(CircuitBreaker, min_calls=1)
+    await exchange.fail(1)
+    exchange.now_s += 100
+    trial = exchange.start()
+    await settle()
+    with pytest.raises(CircuitOpen) as refusal:
+        await exchange.breaker.call(exchange.answers)
+    assert refusal.value.retry_after_s == 0
+    await trial.end()
+
+
+@in_a_loop
+async def test_the_share_decides_and_not_the_number() -> None:
+    exchange = Exchange(CircuitBreaker, min_calls=4, failure_ratio=0.5)
+    await exchange.succeed(5)
+    await exchange.fail(4)
+    assert exchange.breaker.state == "closed", "four of nine are less than half"
+    await exchange.fail(1)
+    assert exchange.breaker.state == "open"
+
+
+@in_a_loop
+async def test_a_driver_that_cancels_itself_has_failed() -> None:
+    async def torn_down() -> None:
+        raise asyncio.CancelledError
+
+    breaker = CircuitBreaker(timeout_s=None, min_calls=2)
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            await breaker.call(torn_down)
+    assert (breaker.state, breaker.failures) == ("open", 2)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -14,7 +14,14 @@ import pytest
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from reference_app.patterns.conditional_request import _TAG, NotModified, Preconditions, Validators, etag
+from reference_app.patterns.conditional_request import (
+    _TAG,
+    NotModified,
+    PreconditionFailed,
+    Preconditions,
+    Validators,
+    etag,
+)
 
 WHEN = dt.datetime(2026, 11, 20, 12, 0, 0, 999_999, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 AT, EARLIER, LATER = (f"Fri, 20 Nov 2026 {time} GMT" for time in ("11:00:00", "10:59:59", "11:00:01"))
@@ -79,9 +86,9 @@ WRITES: list[Case] = [
     ("PUT", NOTHING, {}, 200),
     ("PUT", NOW, {"if-match": "now"}, 400),
     ("PUT", NOW, {"if-match": '"now'}, 400),
-    ("PUT", NOW, {"if-match": ","}, 400),
-    ("PUT", NOW, {"if-match": ""}, 400),  # not as if it had not been sent: that would overwrite
-    ("GET", NOW, {"if-none-match": ""}, 400),
+    ("PUT", NOW, {"if-match": ","}, 412),
+    ("PUT", NOW, {"if-match": ""}, 412),  # not as if it had not been sent: that would overwrite
+    ("GET", NOW, {"if-none-match": ""}, 200),
     ("PUT", NOW, {"if-none-match": 'w/"now"'}, 400),
 ]
 
@@ -103,6 +110,17 @@ def outcome(kind: Any, case: Case) -> int:
 @pytest.mark.parametrize("case", READS + WRITES, ids=lambda it: f"{it[0]} {it[2]} {it[3]}")
 def test_preconditions_are_evaluated_by_the_book(case: Case) -> None:
     assert outcome(Preconditions, case) == case[3]
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " , ,\t"])
+def test_an_empty_list_is_a_list_that_names_no_version(value: str) -> None:
+    """RFC 9110 section 5.6.1: a recipient must take empty elements, and a list of them."""
+    Preconditions(request("GET", [("if-none-match", value)])).check(NOW)
+    Preconditions(request("PUT", [("if-none-match", value)])).check(NOW, required=True)
+    with pytest.raises(PreconditionFailed):
+        Preconditions(request("PUT", [("if-match", value)])).check(NOW)
+    with pytest.raises(NotModified):
+        Preconditions(request("GET", [("if-none-match", value), ("if-none-match", NOW.etag)])).check(NOW)
 
 
 def test_without_required_a_change_needs_no_version() -> None:
@@ -261,6 +279,28 @@ def test_two_people_edit_one_note_through_fastapi() -> None:
     assert (status, app.state.note) == (412, "mine")
     assert b"read it" in body
     assert ask(app, "GET", if_none_match=seen)[::2] == (200, b'"mine"')
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_where_nothing_is_there_is_nothing_to_be_equal_to(method: str) -> None:
+    Preconditions(request(method, [("if-none-match", "*")])).check(None)
+    with pytest.raises(PreconditionFailed):
+        Preconditions(request(method, [("if-match", "*")])).check(None)
+    Preconditions(request("GET", [("if-none-match", "*")])).check(None)
+
+
+def test_a_date_keeps_its_zone() -> None:
+    fields = [("if-modified-since", "Fri, 20 Nov 2026 12:00:00 +0200")]
+    changed = Validators('"a"', dt.datetime(2026, 11, 20, 11, tzinfo=dt.UTC))
+    Preconditions(request("GET", fields)).check(changed)  # an hour after ten in UTC
+    with pytest.raises(NotModified):
+        Preconditions(request("GET", fields)).check(
+            Validators('"a"', changed.last_modified - dt.timedelta(hours=2))
+        )  # type: ignore[operator]
+
+
+def test_a_tag_is_short_enough_for_a_header_and_long_enough_to_be_unique() -> None:
+    assert len(etag("note", 7, 3)) == 22
 
 
 def test_the_example_in_the_docstring_runs() -> None:

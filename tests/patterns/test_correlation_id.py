@@ -298,5 +298,30 @@ def test_a_websocket_gets_it_with_its_handshake_and_a_lifespan_has_none() -> Non
     asyncio.run(request(CorrelationId(lifespan), kind="lifespan"))
 
 
+@pytest.mark.parametrize("kind", ["lifespan", "something new"])
+def test_what_is_no_request_passes_as_it_is(kind: str) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["type"], receive, current_id()))
+
+    asyncio.run(CorrelationId(app)({"type": kind}, "receive", None))  # type: ignore[arg-type]
+    assert seen == [(kind, "receive", "")]
+
+
+def test_a_refused_websocket_gets_it_with_its_refusal() -> None:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+
+    assert sent_back(asyncio.run(request(CorrelationId(refuse), "quotes-1", kind="websocket"))) == "quotes-1"
+
+
+def test_the_header_may_be_left_out_of_a_reply_and_is_sent_all_the_same() -> None:
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})
+
+    assert sent_back(asyncio.run(request(CorrelationId(bare), "order-7"))) == "order-7"
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[CorrelationId.__module__]).failed == 0

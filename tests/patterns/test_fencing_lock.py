@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import os
 import sys
 import uuid
@@ -68,7 +69,7 @@ class Workers:
     def __init__(self, make: Callable[..., FencingLock], client: Redis, patch: pytest.MonkeyPatch) -> None:
         self.redis = client
         self.name = f"test:{uuid.uuid4().hex}"
-        self.key = f"lock:{self.name}"
+        self.key = f"{{lock:{self.name}}}"
         self.switch = Switch(client)
         self.ours = make(client=self.switch, ttl_s=30, wait_s=0, max_hold_s=100)
         self.theirs = make(client=client, ttl_s=30, wait_s=0)
@@ -331,14 +332,14 @@ class TrustsTheClock(Altered):
 class NeverExtends(FencingLock):
     """Wrong: whoever needs longer than planned is no longer alone."""
 
-    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout) -> None:
+    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout, end_s: float) -> None:
         await asyncio.Event().wait()
 
 
 class ExtendsForEver(FencingLock):
     """Wrong: a block that hangs keeps the lock, and a failure of Redis is not noticed."""
 
-    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout) -> None:
+    async def _keep(self, keys: Any, token: str, scope: asyncio.Timeout, end_s: float) -> None:
         scope.reschedule(None)
         while True:
             await asyncio.sleep(self.ttl_s / 3)
@@ -413,6 +414,196 @@ def test_without_redis_nobody_holds_it() -> None:
         with pytest.raises(NotAcquired, match="did not answer"):
             async with workers.ours.hold(workers.name):
                 pass
+
+    run(check, FencingLock)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(FencingLock).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"ttl_s": 30.0, "wait_s": 10.0, "poll_s": 0.1, "max_hold_s": 600.0}
+
+
+@pytest.mark.parametrize("ttl_s", [0, -1, 0.0009, 86_401, float("inf"), float("nan")])
+def test_a_time_that_redis_cannot_keep_is_refused(ttl_s: float) -> None:
+    with pytest.raises(ValueError, match=r"0\.001 to 86400"):
+        FencingLock(client=Redis(), ttl_s=ttl_s)
+
+
+@pytest.mark.parametrize("ttl_s", [0.001, 86_400])
+def test_the_shortest_and_the_longest_time_are_kept_by_redis(ttl_s: float) -> None:
+    async def check(workers: Workers) -> None:
+        lock = FencingLock(client=workers.redis, ttl_s=ttl_s)
+        assert await lock._acquire(
+            keys=[workers.key, f"{workers.key}:fence"], args=["token", int(ttl_s * 1000)]
+        )
+        assert await workers.redis.pttl(workers.key) <= ttl_s * 1000
+
+    run(check, FencingLock)
+
+
+#: Each has a lock of its own, whatever is in it.
+NAMES = [
+    "report",
+    "report:fence",
+    "report}",
+    "{report}",
+    "}",
+    "{}",
+    "",
+    "lock:report",
+    "report}:fence",
+    "ü\u2028\n",
+]
+
+
+def test_no_two_names_share_a_key_and_both_keys_of_a_name_share_a_hash_tag() -> None:
+    def hash_tag(key: bytes) -> bytes:
+        """As the specification of Redis Cluster has it: what stands in the first braces, if anything does."""
+        start = key.find(b"{")
+        end = key.find(b"}", start + 1)
+        return key[start + 1 : end] if start >= 0 and end > start + 1 else key
+
+    async def check(workers: Workers) -> None:
+        await workers.redis.flushdb()
+        seen: dict[bytes, str] = {}
+        for name in NAMES:
+            async with FencingLock(client=workers.redis, wait_s=0).hold(name):
+                new = {key for key in await workers.redis.keys() if key not in seen}
+                assert len(new) == 2, f"{name!r} shares a key with another name"
+                assert len({hash_tag(key) for key in new}) == 1, f"{name!r} lies in two slots"
+                seen |= dict.fromkeys(new, name)
+
+    run(check, FencingLock)
+
+
+def test_all_names_can_be_held_at_once() -> None:
+    async def check(workers: Workers) -> None:
+        locks = FencingLock(client=workers.redis, wait_s=0)
+        async with contextlib.AsyncExitStack() as stack:
+            for name in NAMES:
+                await stack.enter_async_context(locks.hold(f"{workers.name}{name}"))
+            assert (locks.acquired, locks.refused) == (len(NAMES), 0)
+
+    run(check, FencingLock)
+
+
+def test_what_happened_is_counted_once() -> None:
+    async def check(workers: Workers) -> None:
+        first = await workers.start()
+        for _ in range(2):
+            with pytest.raises(NotAcquired, match="for 0 s"):
+                async with workers.theirs.hold(workers.name):
+                    pass
+        await workers.pass_time(11)
+        await workers.pass_time(11)
+        assert workers.ours.extended == 2
+        await workers.redis.delete(workers.key)
+        assert isinstance(await first.end(), LockLost)
+        assert (workers.ours.acquired, workers.ours.refused, workers.ours.lost) == (1, 0, 1)
+        assert (workers.theirs.acquired, workers.theirs.refused, workers.theirs.lost) == (0, 2, 0)
+        second = await workers.start()
+        await workers.redis.set(workers.key, "the token of another", px=600_000)
+        await workers.pass_time(11)
+        assert isinstance(await second.end(), LockLost)
+        assert (workers.ours.acquired, workers.ours.lost) == (2, 2)
+
+    run(check, FencingLock)
+
+
+def test_the_time_that_redis_is_told_is_the_time_that_was_asked_for() -> None:
+    async def check(workers: Workers) -> None:
+        block = await workers.start()
+        assert 29_000 < await workers.left_ms() <= 30_000
+        await workers.pass_time(11)
+        assert workers.ours.extended == 1
+        assert 29_000 < await workers.left_ms() <= 30_000
+        assert await block.end() is None
+
+    run(check, FencingLock)
+
+
+def test_two_thirds_of_the_time_are_left_when_it_is_extended() -> None:
+    async def check(workers: Workers) -> None:
+        block = await workers.start()
+        await workers.pass_time(9.5)
+        assert workers.ours.extended == 0
+        await workers.pass_time(1)
+        assert workers.ours.extended == 1, "a third of the time has passed"
+        assert await block.end() is None
+
+    run(check, FencingLock)
+
+
+def test_one_failure_of_redis_while_it_is_extended_costs_nothing() -> None:
+    async def check(workers: Workers) -> None:
+        block = await workers.start()
+        workers.switch.is_off = True
+        await workers.pass_time(11)
+        workers.switch.is_off = False
+        await workers.pass_time(11)
+        assert (workers.ours.extended, block.was_cancelled) == (1, False)
+        assert await block.end() is None
+
+    run(check, FencingLock)
+
+
+@pytest.mark.parametrize("max_hold_s", [0, 5])
+def test_a_block_that_may_be_held_for_less_than_a_third_of_the_time_ends_then(max_hold_s: float) -> None:
+    async def check(workers: Workers) -> None:
+        brief = FencingLock(client=workers.redis, ttl_s=30, wait_s=0, max_hold_s=max_hold_s)
+        block = await workers.start(brief)
+        await workers.pass_time(max_hold_s + 0.1)
+        assert block.was_cancelled
+        assert isinstance(await block.end(), LockLost)
+        assert await workers.redis.exists(workers.key) == 0
+
+    run(check, FencingLock)
+
+
+def test_what_the_block_raises_comes_out_and_is_no_loss() -> None:
+    async def check(workers: Workers) -> None:
+        for error in (TimeoutError("of the partner"), KeyError("odd")):
+            block = await workers.start()
+            block.error = error
+            assert await block.end() is error
+        assert workers.ours.lost == 0
+        assert await workers.redis.exists(workers.key) == 0
+
+    run(check, FencingLock)
+
+
+def test_who_waits_asks_about_every_poll_s_and_not_in_step_with_others() -> None:
+    async def check(workers: Workers) -> None:
+        waits: list[float] = []
+        real = asyncio.sleep
+
+        async def sleep(seconds: float, result: Any = None) -> Any:
+            waits.append(seconds)
+            workers.ahead_s += seconds
+            return await real(0, result)
+
+        await workers.redis.set(workers.key, "the token of another", px=600_000)
+        patient = FencingLock(client=workers.redis, wait_s=100, poll_s=2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asyncio, "sleep", sleep)
+            with pytest.raises(NotAcquired):
+                async with patient.hold(workers.name):
+                    pass
+        assert 1 <= min(waits) < 1.5
+        assert 2.5 < max(waits) <= 3
+        assert 40 <= len(waits) <= 62
+
+    run(check, FencingLock)
+
+
+def test_without_an_answer_at_the_end_nobody_is_blamed() -> None:
+    async def check(workers: Workers) -> None:
+        block = await workers.start()
+        workers.switch.is_off = True
+        assert await block.end() is None
+        assert workers.ours.lost == 0
 
     run(check, FencingLock)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import os
 import signal
 import sys
@@ -358,6 +359,116 @@ def test_signals_without_a_server_and_other_threads_are_left_alone() -> None:
         thread.start()
         thread.join()
         assert seen == before
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(Drain).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"notice_s": 5, "finish_s": 10}
+
+
+@in_a_loop
+async def test_the_end_comes_even_if_those_who_are_told_fail() -> None:
+    def fail() -> None:
+        raise LookupError("the balancer is away")
+
+    drain, quotes = Drain(on_begin=fail), Quotes()
+    stream = asyncio.create_task(anext(drain.until(quotes()), None))  # type: ignore[arg-type]
+    await settle()
+    with pytest.raises(LookupError):
+        drain.begin(0)
+    assert await asyncio.wait_for(stream, 5) is None
+    assert (drain.draining, drain.ending, quotes.closed) == (True, True, True)
+
+
+@in_a_loop
+async def test_it_is_told_once_and_a_second_notice_can_only_be_shorter() -> None:
+    told: list[bool] = []
+    drain = Drain(notice_s=60, on_begin=lambda: told.append(True))
+    drain.begin()
+    assert (told, drain.ending) == ([True], False)
+    drain.begin(0)
+    assert (told, drain.ending) == ([True], True)
+    drain.begin()
+    assert (told, drain.ending) == ([True], True)
+
+
+@in_a_loop
+async def test_a_stream_that_is_being_cancelled_is_left_to_its_clean_up() -> None:
+    drain, cleaning, may_end = Drain(), asyncio.Event(), asyncio.Event()
+
+    async def items() -> AsyncGenerator[int, None]:
+        try:
+            await asyncio.Event().wait()
+            yield 1
+        finally:
+            cleaning.set()
+            await may_end.wait()
+            cleaned.append(True)
+
+    cleaned: list[bool] = []
+    task = asyncio.create_task(anext(drain.until(items()), None))  # type: ignore[arg-type]
+    await settle()
+    task.cancel()
+    await asyncio.wait_for(cleaning.wait(), 5)
+    drain.begin(0)
+    await settle()
+    may_end.set()
+    await asyncio.wait([task], timeout=5)
+    assert (task.cancelled(), cleaned) == (True, [True])
+
+
+@in_a_loop
+async def test_only_the_start_of_a_reply_closes_the_connection_and_headers_may_be_left_out() -> None:
+    drain, sent = Drain(), list[Any]()
+    drain.begin(0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await drain.middleware(app)({"type": "http"}, None, send)
+    assert sent == [
+        {"type": "http.response.start", "status": 204, "headers": [(b"connection", b"close")]},
+        {"type": "http.response.body", "body": b""},
+    ]
+
+
+@in_a_loop
+async def test_the_end_waits_for_one_piece_of_work_after_the_other() -> None:
+    drain = Drain(notice_s=0, finish_s=60)
+    gone: list[int] = []
+
+    async def work(number: int, begun: asyncio.Event, may_end: asyncio.Event) -> None:
+        with drain.work():
+            begun.set()
+            await may_end.wait()
+        gone.append(number)
+
+    ends = [asyncio.Event() for _ in range(3)]
+    begun = [asyncio.Event() for _ in range(3)]
+    tasks = [asyncio.create_task(work(number, begun[number], ends[number])) for number in range(3)]
+    for event in begun:
+        await event.wait()
+
+    async def leave() -> None:
+        async with drain:
+            pass
+
+    leaving = asyncio.create_task(leave())
+    for number, end in enumerate(ends):
+        await settle()
+        assert not leaving.done()
+        end.set()
+        await settle()
+        assert gone == list(range(number + 1))
+    await asyncio.wait_for(leaving, 5)
+    assert drain.running == 0
+    await asyncio.wait(tasks)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

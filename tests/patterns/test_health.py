@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import json
 import logging
 import sys
@@ -66,7 +67,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def get(app: FastAPI, path: str) -> tuple[int, dict[str, str], Any]:
+async def get(app: FastAPI, path: str, method: str = "GET") -> tuple[int, dict[str, str], Any]:
     messages: list[Any] = []
 
     async def receive() -> Any:
@@ -75,7 +76,7 @@ async def get(app: FastAPI, path: str) -> tuple[int, dict[str, str], Any]:
     async def send(message: Any) -> None:
         messages.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": ""}
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "root_path": ""}
     scope |= {"query_string": b"", "headers": [], "http_version": "1.1", "scheme": "http"}
     await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
@@ -288,6 +289,17 @@ def test_a_wrong_twin_is_rejected(twin: Make, check: Callable[[Make], Awaitable[
         asyncio.run(asyncio.wait_for(check(twin if check.__name__.endswith("at_once") else fast), 0.5))
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+@pytest.mark.parametrize("is_well", [True, False])
+@in_a_loop
+async def test_a_probe_may_send_head_and_is_told_the_same(path: str, is_well: bool) -> None:
+    health = Health()
+    health.add("database", lambda: asyncio.sleep(0, is_well))
+    app = service(health)
+    assert await get(app, path, "HEAD") == await get(app, path)
+    assert set(app.openapi()["paths"][path]) == {"get"}
+
+
 @in_a_loop
 async def test_what_a_request_can_do_without_degrades() -> None:
     health, redis, database = Health(), Dependency(), Dependency()
@@ -354,3 +366,46 @@ async def test_the_service_can_answer_with_its_own_problem_and_the_docs_know_the
 
 def test_the_example_in_the_docstring_runs(caplog: pytest.LogCaptureFixture) -> None:
     assert doctest.testmod(sys.modules[Health.__module__]).failed == 0
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(Health).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"timeout_s": 0.8, "max_age_s": 1.0}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+@pytest.mark.parametrize("is_well", [True, False])
+@in_a_loop
+async def test_no_cache_keeps_an_answer(path: str, is_well: bool) -> None:
+    health = Health()
+    health.add("database", lambda: asyncio.sleep(0, is_well))
+    assert (await get(service(health), path))[1]["cache-control"] == "no-store"
+
+
+@in_a_loop
+async def test_with_no_age_every_probe_asks_and_with_no_time_only_what_answers_at_once_is_well() -> None:
+    health, database = Health(max_age_s=0, timeout_s=0), Dependency()
+
+    async def at_once() -> None: ...
+
+    health.add("memory", at_once)
+    for _ in range(2):
+        assert (await health.ready()).status == "ok"
+    assert health.rounds == 2
+    database.answers.clear()
+    health.add("database", database)
+    assert (await health.ready()).failing == {"database": "TimeoutError"}
+
+
+@in_a_loop
+async def test_the_log_tells_a_failure_once_and_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    health, database = Health(max_age_s=0), Dependency()
+    health.add("database", database)
+    database.error = LookupError("no such host")
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            await health.ready()
+    assert [it.getMessage() for it in caplog.records] == ["health check database fails"]
+    assert "no such host" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import sys
@@ -304,6 +305,99 @@ def test_other_headers_are_refused_without_repeating_them(values: list[str]) -> 
 def test_parts_of_a_fingerprint_cannot_be_shifted() -> None:
     assert fingerprint("POST", "/a", b"bc") != fingerprint("POST", "/ab", b"c")
     assert fingerprint("POST", "/a", b"") == fingerprint(b"POST", "/a", "")
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(IdempotencyKeys).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"keep_for_s": 86_400, "keep_refusals": True}
+
+
+def test_a_purge_is_bounded_by_default() -> None:
+    assert inspect.signature(IdempotencyKeys.purge).parameters["limit"].default == 1_000
+
+
+@pytest.mark.parametrize("keep_for_s", [-1, 10 * 366 * 86_400 + 1, float("inf"), float("nan")])
+def test_a_time_that_postgresql_cannot_keep_is_refused(keep_for_s: float) -> None:
+    with pytest.raises(ValueError, match="keep_for_s"):
+        IdempotencyKeys(async_sessionmaker(), keep_for_s=keep_for_s)
+
+
+@in_a_loop
+async def test_the_longest_time_and_the_largest_reply_are_kept() -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions, keep_for_s=10 * 366 * 86_400)
+
+        async def large(session: AsyncSession) -> Any:
+            return Reply(201, b"x" * MAX_BODY_BYTES)
+
+        await keys.run("ann", "k", SENT, large)
+        assert (await keys.run("ann", "k", SENT, large)).replayed
+
+
+@pytest.mark.parametrize(
+    ("status", "is_kept", "pays"), [(399, True, 1), (400, True, 0), (499, True, 0), (500, False, 0)]
+)
+@in_a_loop
+async def test_what_is_kept_and_what_has_effect_goes_by_the_status(
+    status: int, is_kept: bool, pays: int
+) -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions)
+        first = await keys.run("ann", "k", SENT, pay(status=status))
+        assert (first.status, await payments(sessions)) == (status, pays)
+        again = await keys.run("ann", "k", SENT, pay(status=status))
+        assert again.replayed is is_kept
+        assert (keys.executed, keys.replayed) == (2 - is_kept, int(is_kept))
+
+
+@pytest.mark.parametrize("status", [399, 400, 503])
+@in_a_loop
+async def test_without_refusals_kept_the_work_raises_to_refuse(status: int) -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions, keep_refusals=False)
+        if status < 400:
+            await keys.run("ann", "k", SENT, pay(status=status))
+            assert (await keys.run("ann", "k", SENT, pay())).replayed
+        else:
+            with pytest.raises(ValueError, match="raise to refuse"):
+                await keys.run("ann", "k", SENT, pay(status=status))
+            assert not (await keys.run("ann", "k", SENT, pay())).replayed
+        assert await payments(sessions) == 1
+
+
+@in_a_loop
+async def test_a_request_in_progress_is_a_409_with_a_sentence() -> None:
+    async with database() as sessions:
+        keys = IdempotencyKeys(sessions)
+
+        async def work(session: AsyncSession) -> Any:
+            with pytest.raises(IdempotencyError, match="in progress; try again") as caught:
+                await keys.run("ann", "k", SENT, pay())
+            assert caught.value.status == 409
+            return Reply(200, b"")
+
+        await asyncio.wait_for(keys.run("ann", "k", SENT, work), 10)
+
+
+@in_a_loop
+async def test_a_purge_steps_around_what_another_one_purges() -> None:
+    async with database() as sessions:
+        brief = IdempotencyKeys(sessions, keep_for_s=0)
+        for number in range(3):
+            await brief.run("ann", f"k {number}", SENT, pay())
+        async with sessions.begin() as other:
+            await other.execute(text("SELECT 1 FROM idempotency_keys WHERE key = 'k 1' FOR UPDATE"))
+            assert await asyncio.wait_for(brief.purge(), 10) == 2
+        assert await brief.purge() == 1
+
+
+def test_the_parts_of_a_request_cannot_be_shifted() -> None:
+    parts = [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc"), ("a", "b", "c")]
+    assert len({fingerprint(*it) for it in parts}) == len(parts)
+    assert fingerprint("a", b"b") == fingerprint(b"a", "b")
+    assert len(fingerprint("a")) == 32
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import json
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -263,6 +264,10 @@ def test_a_row_may_look_like_the_end_mark() -> None:
         '{"end": {"rows": 1}}\n',
         '{"row": 1}\n{"end": {"ro',
         '{"row": 1}\n"end"\n',
+        "<html>502 Bad Gateway\n</html>\n",
+        '{"row": 1}\n\n{"end": {"rows": 1}}\n',
+        '{"row": 1}\n{"end": {"rows": 1}, "more": 1}\n',
+        '{"row": 1}\n[]\n',
     ],
 )
 def test_what_is_not_whole_is_told(text: str) -> None:
@@ -300,6 +305,38 @@ def test_a_row_keeps_its_digits_and_stays_one_line() -> None:
     assert encode_row({"price": float("nan")}) == b'{"price":null}'
 
 
+#: Where Python's `splitlines` ends a line, and so httpx; most are escaped by every JSON encoder.
+ENDS_OF_LINES = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def raw_rows(rows: list[Any]) -> bytes:
+    """Encode many rows at once, with no more escapes than JSON asks for."""
+    return "\n".join(json.dumps(it, ensure_ascii=False) for it in rows).encode()
+
+
+@pytest.mark.parametrize("encode", [encode_row, raw_rows])
+@in_a_loop
+async def test_a_row_with_any_end_of_line_comes_back_whole_through_a_reader_that_splits_at_all(
+    encode: Any,
+) -> None:
+    sent = [{"note": f"first{mark}second", mark: [mark]} for mark in (*ENDS_OF_LINES, ENDS_OF_LINES)]
+
+    async def source() -> AsyncGenerator[Any, None]:
+        for row in sent:
+            yield row if encode is encode_row else [row, row]
+
+    response = await open_stream(source(), encode=encode)
+    text = b"".join([chunk async for chunk in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
+
+    async def lines() -> AsyncGenerator[str, None]:
+        for line in text.splitlines():
+            yield line
+
+    expected = sent if encode is encode_row else [row for row in sent for _ in range(2)]
+    assert [row async for row in read_rows(lines())] == expected
+    assert response.rows == len(expected)
+
+
 @in_a_loop
 async def test_a_cancelled_response_closes_the_rows() -> None:
     table, client = Table(1000), Client("2.4")
@@ -309,6 +346,49 @@ async def test_a_cancelled_response_closes_the_rows() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), table.closed) == (True, True)
+
+
+def test_the_size_of_a_chunk_is_64_kib_unless_told() -> None:
+    assert inspect.signature(open_stream).parameters["chunk_bytes"].default == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("chunk_bytes", "sizes"), [(9, [9, 9, 19]), (10, [18, 19]), (18, [18, 19]), (19, [37])]
+)
+@in_a_loop
+async def test_a_chunk_is_sent_as_soon_as_it_is_full(chunk_bytes: int, sizes: list[int]) -> None:
+    async def source() -> AsyncGenerator[Any, None]:
+        yield {"a": 10}
+        yield {"a": 20}
+
+    response = await open_stream(source(), chunk_bytes=chunk_bytes)
+    assert [len(it) async for it in response.body_iterator] == sizes
+    assert (response.size_bytes, response.rows) == (sum(sizes), 2)
+
+
+@in_a_loop
+async def test_a_response_that_was_broken_off_leaves_no_generator_behind() -> None:
+    table, client = Table(1000), Client("2.4")
+    client.ready.clear()
+    response = await open_stream(table(), chunk_bytes=0)
+    task = asyncio.create_task(client.get(response))
+    await settle()
+    task.cancel()
+    await asyncio.wait([task])
+    lines: Any = response.body_iterator
+    assert lines.ag_frame is None
+    assert table.closed
+
+
+@in_a_loop
+async def test_rows_that_are_encoded_together_are_counted_one_by_one() -> None:
+    async def source() -> AsyncGenerator[Any, None]:
+        yield [{"a": 1}, {"a": 2}, {"a": 3}]
+        yield [{"a": 4}]
+
+    response = await open_stream(source(), encode=raw_rows)
+    text = b"".join([chunk async for chunk in response.body_iterator]).decode()  # type: ignore[misc]
+    assert (response.rows, json.loads(text.splitlines()[-1])) == (4, {"end": {"rows": 4}})
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import doctest
 import functools
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -303,6 +304,30 @@ def test_one_object_serves_several_loops_one_after_the_other() -> None:
 
     for _ in range(2):
         asyncio.run(main())
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(KeyedLock).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"max_waiting": 1_000}
+
+
+@in_a_loop
+async def test_with_no_patience_and_no_queue_a_key_that_is_taken_is_refused_at_once() -> None:
+    for options, counts in (({"timeout_s": 0}, (1, 0)), ({"timeout_s": 60, "max_waiting": 0}, (0, 1))):
+        locks: KeyedLock[str] = KeyedLock(**options)  # type: ignore[arg-type]
+        async with locks("AAPL"):
+            with pytest.raises(NotAcquired):
+                await asyncio.wait_for(asyncio.create_task(_take(locks)), 5)
+        assert (locks.timeouts, locks.refused) == counts
+        await _take(locks)
+        assert len(locks) == 0
+
+
+async def _take(locks: KeyedLock[str]) -> None:
+    async with locks("AAPL"):
+        pass
 
 
 def test_the_example_in_the_docstring_runs() -> None:

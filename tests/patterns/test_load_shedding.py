@@ -3,6 +3,7 @@
 import asyncio
 import doctest
 import functools
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -291,6 +292,68 @@ async def test_the_refusal_says_when_to_come_back() -> None:
         async with shedder:
             pass
     assert refusal.value.retry_after_s == 7
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(LoadShedder).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"max_wait_s": 0.5, "overload_wait_s": 0.05, "retry_after_s": 1.0}
+
+
+@in_a_loop
+async def test_with_no_time_to_wait_a_full_service_sheds_at_once() -> None:
+    shedder = LoadShedder(max_running=1, max_waiting=5, max_wait_s=0)
+    async with shedder:
+        with pytest.raises(Overloaded, match="in vain") as refusal:
+            async with asyncio.timeout(5), shedder:
+                pass
+        assert (shedder.waiting, shedder.shed_late, refusal.value.retry_after_s) == (0, 1, 1.0)
+    assert shedder.running == 0
+
+
+def test_who_waited_and_got_a_place_leaves_no_timer() -> None:
+    async def check(make: Make, clock: Clock) -> None:
+        requests = Requests(make(max_running=1, max_waiting=1, max_wait_s=5))
+        loop: Any = asyncio.get_running_loop()
+        before = len([it for it in loop._scheduled if not it.cancelled()])
+        await requests.start("A", "B")
+        await requests.end("A")
+        assert requests.inside == ["B"]
+        assert len([it for it in loop._scheduled if not it.cancelled()]) == before
+        await requests.end("B")
+
+    run(check, LoadShedder)
+
+
+@in_a_loop
+async def test_overload_begins_after_the_longest_wait_and_not_at_it() -> None:
+    shedder, now_s = LoadShedder(max_running=1, max_waiting=1, max_wait_s=10), 100.0
+    shedder._queue.append(asyncio.get_running_loop().create_future())
+    shedder._queued_since_s = now_s
+    with pytest.MonkeyPatch.context() as patch:
+        for ahead_s, is_overloaded in ((10, False), (10.5, True)):
+            patch.setattr(asyncio.get_running_loop(), "time", lambda ahead_s=ahead_s: now_s + ahead_s)
+            assert shedder._is_overloaded() is is_overloaded
+
+
+def test_a_queue_that_is_young_or_empty_is_no_overload() -> None:
+    async def check(make: Make, clock: Clock) -> None:
+        shedder = make(max_running=1, max_waiting=9, max_wait_s=10, overload_wait_s=1)
+        requests = Requests(shedder)
+        await clock.move(1000)
+        assert not shedder._is_overloaded(), "nobody waits"
+        await requests.start("A", "B")
+        await clock.move(6)
+        await requests.start("C")  # the queue is six seconds old
+        await clock.move(3)
+        await requests.end("A")
+        assert requests.inside == ["B"], "not yet overload: first come, first served"
+        await clock.move(6)
+        assert requests.shed == [], "C may wait for ten seconds, and has waited for nine"
+        await requests.end("B", "C")
+
+    run(check, LoadShedder)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import doctest
 import functools
+import inspect
 import sys
 import threading
 import time
@@ -171,6 +172,63 @@ async def test_leaving_while_being_cancelled_stays_a_cancellation() -> None:
 def test_values_without_sense_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         LoopLag(**options)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(LoopLag).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"interval_s": 0.1, "window_s": 15.0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window_s": 0},
+        {"interval_s": float("nan")},
+        {"window_s": float("inf")},
+        {"window_s": float("nan")},
+        {"interval_s": 0.1, "window_s": 100_001},
+        {"interval_s": 5e-324},
+    ],
+    ids=str,
+)
+def test_numbers_that_memory_cannot_hold_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        LoopLag(**options)
+
+
+def test_the_longest_window_is_taken_and_before_the_first_tick_nothing_is_late() -> None:
+    gauge = LoopLag(interval_s=0.001, window_s=1000)
+    assert gauge._lags_s.maxlen == 1_000_000
+    assert (gauge.last_s, gauge.worst_s, gauge.overdue_s()) == (0.0, 0.0, 0.0)
+    assert LoopLag(interval_s=10, window_s=1)._lags_s.maxlen == 1
+
+
+@in_a_loop
+async def test_after_a_block_the_ticks_go_on_at_their_moments() -> None:
+    """The block of 0.35 s ends at 0.65 s: the next tick is due at 0.7 s, and then each at its moment."""
+    moments: list[float] = []
+    scripted = ScriptedTime([0.0, 0.0, 0.35, 0.0, 0.0])
+
+    async def sleep(seconds: float) -> None:
+        await scripted.sleep(seconds)
+        moments.append(round(scripted.now_s - 100, 6))
+
+    async with LoopLag(interval_s=0.1, window_s=1.0, clock=scripted.clock, sleep=sleep) as lag:
+        await asyncio.wait_for(scripted.over.wait(), 10)
+        assert lag.last_s == pytest.approx(0.0)
+        assert lag.worst_s == pytest.approx(0.35)
+    assert moments == [0.1, 0.2, 0.65, 0.7, 0.8]
+
+
+@in_a_loop
+async def test_the_last_lag_is_the_last_one() -> None:
+    scripted = ScriptedTime([0.01, 0.03, 0.02])
+    async with LoopLag(interval_s=0.1, window_s=1.0, clock=scripted.clock, sleep=scripted.sleep) as lag:
+        await asyncio.wait_for(scripted.over.wait(), 10)
+        assert lag.last_s == pytest.approx(0.02)
+        assert lag.worst_s == pytest.approx(0.03)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

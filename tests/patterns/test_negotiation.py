@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 
-from reference_app.patterns.negotiation import Negotiation, NotAcceptable, parse_range
+from reference_app.patterns.negotiation import MediaRange, Negotiation, NotAcceptable, parse_range
 
 OFFERS = ("application/json", "text/csv", "application/jsonl", "text/csv;header=present")
 JSON, CSV, JSONL, CSV_WITH_HEADER = OFFERS
@@ -58,6 +58,14 @@ CASES: list[tuple[str | None, str | None]] = [
     (", ,;", JSON),
     ("text/csv;q=0.001", CSV),
     ("text/csv;q=1.000, application/json;q=0.999", CSV),
+    # What was sent may be asked for as it came: Starlette says the charset of a text.
+    ("text/csv; charset=utf-8", CSV),
+    ("application/json; charset=UTF-8", JSON),
+    ('text/csv;charset="utf-8";q=0.5, application/json;q=0.4', CSV),
+    ("text/*;charset=utf-8", CSV),
+    ("text/csv;charset=utf-8;q=0.1, text/csv, application/json;q=0.5", JSON),
+    ("text/csv; charset=iso-8859-1", None),
+    ("text/csv; charset=utf-8; header=absent", None),
 ]
 
 
@@ -202,6 +210,15 @@ def test_a_fastapi_route_gets_the_choice_and_caches_are_told_what_it_depends_on(
     ):
         reply = get(app, *accept)
         assert (reply[0], reply[1]["vary"], reply[2]) == (status, "Accept", body)
+
+
+def test_a_range_weighs_one_unless_it_says_less() -> None:
+    assert MediaRange("text", "csv", frozenset()).weight == 1.0
+    assert [parse_range(it).weight for it in ("text/csv", "text/csv;q=0.25", "text/csv;q=0")] == [
+        1.0,
+        0.25,
+        0.0,
+    ]
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -287,6 +288,64 @@ async def test_the_last_one_used_is_used_next() -> None:
     may_end.set()
     await asyncio.gather(*tasks)
     assert [await hold(pool, may_end) for _ in range(3)] == [1, 1, 1]
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(ObjectPool).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"max_idle_s": 60.0}
+
+
+@pytest.mark.parametrize("max_size", [0, -1])
+def test_a_pool_of_nothing_is_refused(max_size: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        ObjectPool(list, max_size=max_size, timeout_s=1)  # type: ignore[arg-type]
+
+
+async def make_list() -> list[str]:
+    return []
+
+
+@in_a_loop
+async def test_with_no_patience_who_finds_none_is_told_at_once_and_with_no_age_none_is_kept() -> None:
+    async with ObjectPool(make_list, max_size=1, timeout_s=0, max_idle_s=0) as pool:
+        async with pool.acquire():
+            with pytest.raises(NoneFree):
+                async with pool.acquire():
+                    pass
+        async with pool.acquire():
+            pass
+        assert (pool.created, pool.reused, pool.discarded, pool.timeouts, pool.in_use) == (2, 0, 1, 1, 0)
+
+
+@in_a_loop
+async def test_an_object_that_cannot_be_asked_is_closed_and_another_one_is_made() -> None:
+    closed: list[Any] = []
+
+    async def close(thing: Any) -> None:
+        closed.append(thing)
+
+    def is_usable(thing: Any) -> bool:
+        raise ConnectionError("gone")
+
+    async with ObjectPool(make_list, max_size=1, timeout_s=1, close=close, is_usable=is_usable) as pool:
+        async with pool.acquire() as first:
+            pass
+        async with pool.acquire() as second:
+            assert second is not first
+        assert (closed, pool.created, pool.discarded) == ([first], 2, 1)
+
+
+@in_a_loop
+async def test_a_closed_pool_gives_out_nothing_that_came_back_meanwhile() -> None:
+    async with ObjectPool(make_list, max_size=2, timeout_s=1) as pool, pool.acquire():
+        pass
+    pool._idle.append((pool.clock(), []))
+    with pytest.raises(PoolClosed):
+        async with pool.acquire():
+            pass
+    assert (pool.reused, pool.in_use) == (0, 0)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

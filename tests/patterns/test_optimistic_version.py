@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import sys
@@ -228,6 +229,10 @@ async def test_a_cancelled_writer_leaves_the_row_and_its_lock_as_they_were() -> 
         assert sessions.kw["bind"].pool.checkedout() == 0
         async with sessions.begin() as session:
             assert await writes.update(session, key=1, expected_version=2, values={}) == 3
+
+
+def test_a_row_is_tried_five_times_unless_told() -> None:
+    assert inspect.signature(OptimisticVersion.modify).parameters["max_tries"].default == 5
 
 
 def test_the_example_in_the_docstring_runs() -> None:

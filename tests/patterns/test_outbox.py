@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import sys
@@ -373,6 +374,50 @@ async def test_the_relay_survives_its_database_and_gives_back_what_it_was_cancel
         receiver.holds.clear()
         await drain(Relay(sessions, receiver))
         assert receiver.payloads == ["1"]
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(Relay).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"batch_size": 20, "publish_timeout_s": 10.0}
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"publish_timeout_s": 0}, {"publish_timeout_s": -1.0}], ids=str
+)
+def test_numbers_with_which_nothing_would_be_published_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Relay(async_sessionmaker(), Receiver(), **options)
+
+
+@in_a_loop
+async def test_a_broker_that_cancels_itself_has_failed_and_is_tried_again() -> None:
+    async with database() as sessions:
+        calls: list[str] = []
+
+        async def publish(event: Event) -> None:
+            calls.append(event.payload)
+            if len(calls) == 1:
+                raise asyncio.CancelledError
+
+        await add(sessions, Event("AAPL", "placed", "1"))
+        relay = Relay(sessions, publish)
+        assert await asyncio.wait_for(relay.run_once(), 10) == 0
+        assert (relay.published, relay.failures) == (0, 1)
+        async with sessions.begin() as session:
+            await session.execute(text("UPDATE outbox SET not_before = now()"))
+        assert await relay.run_once() == 1
+
+
+@in_a_loop
+async def test_keys_that_look_alike_are_different_keys() -> None:
+    async with database() as sessions:
+        receiver = Receiver()
+        names = ["a", "a ", "A", "a:b", "", "ü\u2028\n"]
+        await add(sessions, *(Event(name, "placed", name) for name in names))
+        assert await Relay(sessions, receiver).run_once() == len(names)
+        assert sorted(receiver.payloads) == sorted(names)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import logging
+import uuid
+from decimal import Decimal
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException
-from pydantic import BaseModel, Field, SecretStr
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ByteSize, Field, HttpUrl, ImportString, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 
 from reference_app.patterns.problem_details import MEDIA_TYPE, Problem, documented, install
 
@@ -61,7 +68,7 @@ def make_app() -> FastAPI:
 Reply = tuple[int, dict[str, str], Any]
 
 
-def request(app: Any, method: str, path: str, body: bytes = b"", length: int | None = None) -> Reply:
+def messages(app: Any, method: str, path: str, body: bytes = b"", length: int | None = None) -> list[Any]:
     """Send one request; without `length` the body comes without Content-Length, as in a chunked upload."""
     headers = [(b"content-type", b"application/json")]
     if length is not None:
@@ -70,7 +77,7 @@ def request(app: Any, method: str, path: str, body: bytes = b"", length: int | N
         "type": "http",
         "http_version": "1.1",
         "method": method,
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
@@ -89,6 +96,11 @@ def request(app: Any, method: str, path: str, body: bytes = b"", length: int | N
         sent.append(message)
 
     asyncio.run(app(scope, receive, send))
+    return sent
+
+
+def request(app: Any, method: str, path: str, body: bytes = b"", length: int | None = None) -> Reply:
+    sent = messages(app, method, path, body, length)
     assert [message["type"] for message in sent].count("http.response.start") == 1
     head = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
     return sent[0]["status"], head, json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
@@ -151,6 +163,206 @@ def test_broken_json_is_located_at_the_body() -> None:
     assert "hunter2" not in json.dumps(reply)
 
 
+class Profile(BaseModel):
+    """Types whose errors quote what was sent."""
+
+    zone: ZoneInfo | None = None
+    quota: ByteSize = ByteSize(0)
+    plugin: ImportString[Any] = None
+    number: uuid.UUID | None = None
+    kind: Literal["card"] | None = None
+    tags: list[str] = []
+    at: dt.datetime | None = None
+    site: HttpUrl | None = None
+
+    @field_validator("tags")
+    @classmethod
+    def _of_another_library(cls, value: list[str]) -> list[str]:
+        for tag in value:
+            if tag:
+                raise PydanticCustomError("tag", "no such tag: {tag}", {"tag": tag})
+            raise PydanticCustomError("tag", "a tag is {empty}", {"empty": ""})
+        return value
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "detail"),
+    [
+        ("zone", "hunter2", "invalid timezone"),
+        ("quota", "5 hunter2", "could not interpret byte unit"),
+        ("quota", "hunter2", "could not parse value and unit from byte string"),
+        ("plugin", "hunter2.hunter2", "Invalid python path"),
+        ("number", "hunter2", "Input should be a valid UUID"),
+        ("tags", ["hunter2"], "no such tag"),
+        ("tags", [""], "a tag is"),
+        ("kind", "hunter2", "Input should be 'card'"),
+        ("at", "hunter2", "Input should be a valid datetime or date, input is too short"),
+        ("site", "hunter2", "Input should be a valid URL, relative URL without a base"),
+    ],
+)
+def test_no_message_of_a_library_repeats_what_was_sent(field: str, value: object, detail: str) -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.post("/profile")
+    async def save(profile: Profile) -> None: ...
+
+    status, _, reply = request(app, "POST", "/profile", json.dumps({field: value}).encode())
+    assert (status, reply["errors"]) == (422, [{"in": "body", "pointer": f"/{field}", "detail": detail}])
+
+
+OWN = {
+    "type": "value_error",
+    "loc": (),
+    "msg": "Value error, low is above high",
+    "ctx": {"error": ValueError()},
+}
+
+
+@pytest.mark.parametrize(
+    ("errors", "explained"),
+    [
+        ([OWN], [("request", "", "Value error, low is above high")]),
+        ([OWN | {"loc": ("low",)}], [("request", "/low", "Value error, low is above high")]),
+        ([OWN | {"loc": ["query", "low", 0]}], [("query", "/low/0", "Value error, low is above high")]),
+        ([OWN | {"loc": "low"}], [("request", "/low", "Value error, low is above high")]),
+        ([{"msg": "no type, no place"}], [("request", "", "no type, no place")]),
+        ([{"loc": None, "msg": None, "ctx": None}], [("request", "/None", "None")]),
+        ([{}, "a text", None], [("request", "", "is not valid")] * 3),
+        (({},), [("request", "", "is not valid")]),
+        ([], []),
+        ([OWN] * 1000, [("request", "", "Value error, low is above high")] * 100),
+    ],
+)
+def test_errors_of_any_shape_are_a_422(errors: Any, explained: list[tuple[str, str, str]]) -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    async def read() -> None:
+        raise RequestValidationError(errors)
+
+    status, _, reply = request(app, "GET", "/")
+    assert status == 422
+    assert [(it["in"], it["pointer"], it["detail"]) for it in reply.get("errors", [])] == explained
+
+
+@pytest.mark.parametrize(
+    ("detail", "members"),
+    [
+        ("Taken.", {"detail": "Taken."}),
+        ("Conflict", {}),
+        ("", {}),
+        ({"code": "TAKEN", "free": None}, {"details": {"code": "TAKEN", "free": None}}),
+        (["a", 1], {"details": ["a", 1]}),
+        (
+            {"at": dt.date(2026, 11, 20), "price": Decimal("0.10")},
+            {"details": {"at": "2026-11-20", "price": "0.10"}},
+        ),
+        ({"status": 200, "title": "no"}, {"details": {"status": 200, "title": "no"}}),
+        (RuntimeError("odd"), {"details": "odd"}),
+    ],
+)
+def test_a_detail_that_is_no_text_stays_json(detail: Any, members: dict[str, Any]) -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    async def read() -> None:
+        raise HTTPException(409, detail, {"X-Reason": "taken"})
+
+    status, headers, reply = request(app, "GET", "/")
+    assert (status, headers["x-reason"]) == (409, "taken")
+    assert reply == {"type": "about:blank", "title": "Conflict", "status": 409} | members
+
+
+KEPT = [
+    (b"retry-after", b"30"),
+    (b"allow", b"GET"),
+    (b"set-cookie", b"a=1"),
+    (b"set-cookie", b"b=2"),
+    (b"vary", b"Origin"),
+]
+GONE = [
+    (b"content-type", b"text/plain"),
+    (b"content-length", b"5"),
+    (b"content-encoding", b"gzip"),
+    (b"etag", b'"a"'),
+]
+
+
+@pytest.mark.parametrize("status", [400, 401, 405, 503])
+def test_a_plain_error_becomes_a_problem_and_keeps_what_it_says_besides(status: int) -> None:
+    app = FastAPI()
+    install(app)
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [*KEPT, *GONE]})
+        await send({"type": "http.response.body", "body": b"later"})
+
+    app.mount("/sub", mounted)
+    sent = messages(app, "GET", "/sub/")
+    headers = sent[0]["headers"]
+    assert [it for it in headers if it[0] not in {b"content-type", b"content-length"}] == KEPT
+    assert dict(headers)[b"content-type"] == MEDIA_TYPE.encode()
+    body = b"".join(it.get("body", b"") for it in sent[1:])
+    assert (json.loads(body)["status"], int(dict(headers)[b"content-length"])) == (status, len(body))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (204, None),
+        (503, None),
+        (399, [(b"content-type", b"text/plain")]),
+        (400, [(b"content-type", b"text/html")]),
+    ],
+)
+def test_a_reply_that_is_no_plain_error_passes_as_it_is(status: int, headers: Any) -> None:
+    app = FastAPI()
+    install(app)
+    start = {"type": "http.response.start", "status": status} | (
+        {} if headers is None else {"headers": headers}
+    )
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await send(start)
+        await send({"type": "http.response.body", "body": b"as it is"})
+
+    app.mount("/sub", mounted)
+    assert messages(app, "GET", "/sub/") == [start, {"type": "http.response.body", "body": b"as it is"}]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body_gets_none(status: int) -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    async def read() -> None:
+        raise HTTPException(status, headers={"ETag": '"a"'})
+
+    sent = messages(app, "GET", "/")
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"etag"]) == (status, b'"a"')
+    assert b"".join(it.get("body", b"") for it in sent[1:]) == b""
+
+
+@pytest.mark.parametrize("end", ["%0a", "%0d%0a", "%E2%80%A8", "%C2%85"])
+def test_a_path_with_ends_of_lines_writes_no_lines_into_the_log(
+    end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.get("/{name}")
+    async def crash(name: str) -> None:
+        raise RuntimeError("odd")
+
+    request(app, "GET", f"/a{end}CRITICAL")
+    assert len(caplog.records) == 1
+    assert len(caplog.records[0].getMessage().splitlines()) == 1
+
+
 def test_a_crash_says_nothing_to_the_client_and_everything_to_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -158,7 +370,7 @@ def test_a_crash_says_nothing_to_the_client_and_everything_to_the_log(
         status, headers, body = request(make_app(), "GET", "/crash")
     assert (status, headers["content-type"]) == (500, MEDIA_TYPE)
     assert body == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
-    assert "GET /crash failed" in caplog.text
+    assert "GET '/crash' failed" in caplog.text
     assert "RuntimeError" in caplog.text
 
 

@@ -366,5 +366,94 @@ async def test_values_without_sense_are_refused(wrong: dict[str, Any]) -> None:
             await RateLimiter(client=client, limit=5, window_s=1).hit("alice", 6)
 
 
+async def limiter_of(client: Redis, **options: Any) -> RateLimiter:
+    return RateLimiter(client=client, policy=f"test-{uuid.uuid4().hex}", **options)
+
+
+@pytest.mark.parametrize(
+    ("limit", "window_s"),
+    [(1, 1), (1, 366 * 86_400), (7, 3), (3, 10), (1_000_000, 1), (999_999, 1), (500_001, 1), (1_000_000, 60)],
+)
+@in_a_loop
+async def test_never_more_than_the_limit_gets_through_in_a_window_whatever_the_numbers(
+    limit: int, window_s: int
+) -> None:
+    async with connected() as client:
+        limiter = await limiter_of(client, limit=limit, window_s=window_s)
+        full = await limiter.hit("alice", limit)
+        assert (full.is_allowed, full.remaining) == (True, 0)
+        assert limiter._size_us >= window_s * 1_000_000, "the bucket is full again before its window is over"
+        assert limiter._unit_us * limit == limiter._size_us
+        assert limiter._unit_us - 1 < window_s * 1_000_000 / limit <= limiter._unit_us
+        assert (await limiter.hit("bob", 0)).remaining == limit
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"limit": 0, "window_s": 1},
+        {"limit": 1_000_001, "window_s": 1},
+        {"limit": 1, "window_s": 0},
+        {"limit": 1, "window_s": -1},
+        {"limit": 1, "window_s": 0.5},
+        {"limit": 1, "window_s": 366 * 86_400 + 1},
+        {"limit": 1, "window_s": 1, "policy": ""},
+        {"limit": 1, "window_s": 1, "policy": "a:b"},
+        {"limit": 1, "window_s": 1, "policy": "a\n"},
+        {"limit": 1, "window_s": 1, "policy": "ä"},
+    ],
+    ids=str,
+)
+@in_a_loop
+async def test_options_out_of_their_range_are_refused(options: dict[str, Any]) -> None:
+    async with connected() as client:
+        with pytest.raises(ValueError, match="limit must be"):
+            RateLimiter(client=client, **options)
+
+
+@in_a_loop
+async def test_units_out_of_their_range_are_refused_and_cost_nothing() -> None:
+    async with connected() as client:
+        limiter = await limiter_of(client, limit=5, window_s=100)
+        for units in (-1, 6):
+            with pytest.raises(ValueError, match="units must be 0 to 5"):
+                await limiter.hit("alice", units)
+        assert (await limiter.hit("alice", 5)).is_allowed
+        assert (limiter.allowed, limiter.refused, limiter.uncounted) == (1, 0, 0)
+
+
+@in_a_loop
+async def test_keys_and_policies_that_meet_are_different_buckets() -> None:
+    async with connected() as client:
+        name = f"test-{uuid.uuid4().hex}"
+        one = RateLimiter(client=client, policy=name, limit=1, window_s=100)
+        other = RateLimiter(client=client, policy=f"{name}-a", limit=1, window_s=100)
+        for limiter, key in (
+            (one, "a:b"),
+            (one, "a"),
+            (one, "b"),
+            (one, ""),
+            (other, "b"),
+            (one, "ü\u2028\n"),
+        ):
+            assert (await limiter.hit(key)).is_allowed
+
+
+@in_a_loop
+async def test_what_is_told_is_what_redis_counts() -> None:
+    async with connected() as client:
+        limiter = await limiter_of(client, limit=4, window_s=100)
+        first = await limiter.hit("alice", 3)
+        assert (first.remaining, first.retry_after_s, first.is_counted) == (1, 0, True)
+        assert 24 < first.reset_s <= 25
+        refused = await limiter.hit("alice", 4)
+        assert not refused.is_allowed
+        assert 74 < refused.retry_after_s <= 75
+        last = await limiter.hit("alice")
+        assert last.is_allowed
+        assert 24 < last.reset_s <= 25
+        assert (limiter.allowed, limiter.refused) == (2, 1)
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[RateLimiter.__module__]).failed == 0

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import doctest
 import functools
+import inspect
 import os
 import sys
 import time
@@ -110,7 +111,7 @@ class Desk:
         return await asyncio.wait_for(task, 10)
 
     async def keys(self) -> list[bytes]:
-        return [key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=1_000)]
+        return [key async for key in self.redis.scan_iter(match=f"{{{self.prefix}}}:*", count=1_000)]
 
 
 @contextlib.asynccontextmanager
@@ -161,7 +162,7 @@ async def check_that_a_tag_drops_its_entries_in_all_workers_and_no_others(make: 
 async def check_that_what_redis_forgets_is_a_miss(make: Make) -> None:
     async with desk_of(make) as desk:
         await desk.get("old", "AAPL", "nasdaq")
-        tags = [key for key in await desk.keys() if b":tag:" in key]
+        tags = [key for key in await desk.keys() if b":entry:" not in key]
         await desk.redis.delete(tags[0])  # evicted
         assert await desk.colleague.invalidate("nasdaq")
         assert await desk.get("new", "AAPL", "nasdaq") == "new", "an eviction brought an old entry back"
@@ -212,7 +213,7 @@ async def check_that_what_does_not_exist_is_remembered_for_a_moment(make: Make) 
         missing = Load(None, at_once=True)
         assert [await desk.cache.get("NOPE", missing) for _ in range(3)] == [None] * 3
         assert missing.runs == 1, "what does not exist is looked for each time"
-        assert 0 < await desk.redis.pttl(f"{desk.prefix}:entry:NOPE") <= 1_000
+        assert 0 < await desk.redis.pttl(f"{{{desk.prefix}}}:entry:NOPE") <= 1_000
         assert await desk.cache.invalidate("NOPE")
         assert await desk.get("there", "NOPE") == "there"
 
@@ -224,7 +225,7 @@ async def check_that_everything_in_redis_ends_and_not_all_at_once(make: Make) ->
         lives_ms = [await desk.redis.pttl(key) for key in await desk.keys()]
         assert len(lives_ms) == 30 + 30 + 2
         assert min(lives_ms) > 0, "a key stays for ever"
-        entries_ms = [await desk.redis.pttl(f"{desk.prefix}:entry:{number}") for number in range(30)]
+        entries_ms = [await desk.redis.pttl(f"{{{desk.prefix}}}:entry:{number}") for number in range(30)]
         assert 40_000 < min(entries_ms) <= max(entries_ms) <= 60_000
         assert max(entries_ms) - min(entries_ms) > 1_000, "what was filled together expires together"
         tags_ms = [await desk.redis.pttl(key) for key in await desk.keys() if b":tag:" in key]
@@ -239,7 +240,7 @@ async def check_that_the_age_counts_from_the_start_of_the_load(make: Make) -> No
             real = time.monotonic
             patch.setattr(time, "monotonic", lambda: real() + 40)
             await desk.end(reader, slow)
-        assert 0 < await desk.redis.pttl(f"{desk.prefix}:entry:AAPL") <= 20_000
+        assert 0 < await desk.redis.pttl(f"{{{desk.prefix}}}:entry:AAPL") <= 20_000
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_that_")]
@@ -255,7 +256,7 @@ class CacheAside(RedisCache[str]):
 
     async def get(self, key: str, load: Any, *tags: str) -> Any:
         client: Any = self.client
-        entry = f"{self.prefix}:entry:{key}"
+        entry = f"{{{self.prefix}}}:entry:{key}"
         found = await getattr(client, "client", client).get(entry)
         if found is None:
             value = await load()
@@ -265,7 +266,7 @@ class CacheAside(RedisCache[str]):
         return found.decode()
 
     async def invalidate(self, *names: str) -> bool:
-        await self.client.delete(*(f"{self.prefix}:entry:{name}" for name in names))
+        await self.client.delete(*(f"{{{self.prefix}}}:entry:{name}" for name in names))
         return True
 
 
@@ -273,7 +274,7 @@ class TokensFromAfterTheLoad(RedisCache[str]):
     """Wrong: the tokens are asked for when the value is there."""
 
     async def get(self, key: str, load: Any, *tags: str) -> Any:
-        keys = [f"{self.prefix}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
+        keys = [f"{{{self.prefix}}}:entry:{key}", *map(self._tag, (ALL, key, *tags))]
         found = await self._try(self._read, keys, ["token" + uuid.uuid4().hex, 120_000])
         if found[2] is not None:
             return found[2][1:].decode()
@@ -418,7 +419,7 @@ async def test_many_failed_invalidations_become_one_of_all() -> None:
 async def test_what_another_version_wrote_is_a_miss() -> None:
     async with desk_of(RedisCache) as desk:
         await desk.get("old")
-        await desk.redis.hset(f"{desk.prefix}:entry:AAPL", "payload", b"+\xff\xfe")
+        await desk.redis.hset(f"{{{desk.prefix}}}:entry:AAPL", "payload", b"+\xff\xfe")
         assert await desk.get("new") == "new"
         assert await desk.get("?") == "new"
 
@@ -437,13 +438,110 @@ async def test_a_load_that_does_not_end_well_leaves_nothing(how: str) -> None:
             reader.cancel()
             await asyncio.wait([reader])
             assert reader.cancelled()
-        assert await desk.redis.exists(f"{desk.prefix}:entry:AAPL") == 0
+        assert await desk.redis.exists(f"{{{desk.prefix}}}:entry:AAPL") == 0
 
 
 def test_a_client_that_decodes_is_refused() -> None:
     client: Redis = Redis.from_url("redis://127.0.0.1:1", decode_responses=True)
     with pytest.raises(ValueError, match="decode_responses=False"):
         RedisCache(client=client, prefix="p", encode=str.encode, decode=bytes.decode, ttl_s=1)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(RedisCache).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"absent_ttl_s": 1.0, "jitter": 0.1, "pause_s": 1.0}
+
+
+def options_of(**options: Any) -> dict[str, Any]:
+    return {"prefix": "p", "encode": str.encode, "decode": bytes.decode, "ttl_s": 1} | options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ttl_s": 0},
+        {"ttl_s": -1},
+        {"ttl_s": float("inf")},
+        {"ttl_s": float("nan")},
+        {"ttl_s": 1e9 + 1},
+        {"absent_ttl_s": -1},
+        {"absent_ttl_s": float("inf")},
+        {"jitter": -0.1},
+        {"jitter": 1.1},
+        {"prefix": ""},
+        {"prefix": "a{b"},
+        {"prefix": "}"},
+    ],
+    ids=str,
+)
+def test_options_out_of_their_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="out of its range, or prefix has braces"):
+        RedisCache(client=Redis(), **options_of(**options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ttl_s": 0.001},
+        {"ttl_s": 1e9},
+        {"ttl_s": 60, "absent_ttl_s": 0},
+        {"ttl_s": 60, "jitter": 0},
+        {"ttl_s": 60, "jitter": 1},
+    ],
+    ids=str,
+)
+@in_a_loop
+async def test_the_edges_of_each_option_work(options: dict[str, Any]) -> None:
+    async with desk_of(RedisCache) as desk:
+        cache: RedisCache[str] = RedisCache(client=desk.redis, **options_of(prefix=desk.prefix, **options))
+        for key, value in (("AAPL", "131.12"), ("NOPE", None)):
+            for _ in range(2):
+                assert await cache.get(key, Load(value, at_once=True)) == value
+        assert cache.failures == 0
+        if options.get("absent_ttl_s") == 0:
+            assert (cache.hits, cache.misses) == (1, 3)
+
+
+#: Prefixes and names that meet where they are joined without care.
+MEETING = [
+    ("a", "b"),
+    ("a:entry", "b"),
+    ("a:tag", "b"),
+    ("a", "tag:b"),
+    ("a", "entry:b"),
+    ("a", "*"),
+    ("a", "all"),
+]
+
+
+@in_a_loop
+async def test_no_entry_and_no_tag_shares_a_key_with_another_and_all_of_a_prefix_share_a_hash_tag() -> None:
+    async with desk_of(RedisCache) as desk:
+        values: dict[tuple[str, str], RedisCache[str]] = {}
+        for prefix, key in MEETING:
+            full = f"{desk.prefix}:{prefix}"
+            values[prefix, key] = RedisCache(client=desk.redis, **options_of(prefix=full, ttl_s=60))
+            assert (
+                await values[prefix, key].get(key, Load(f"{prefix} {key}", at_once=True)) == f"{prefix} {key}"
+            )
+        for (prefix, key), cache in values.items():
+            assert await cache.get(key, Load("another", at_once=True)) == f"{prefix} {key}"
+        assert await values["a", "*"].invalidate("*")
+        assert await values["a", "b"].get("b", Load("another", at_once=True)) == "a b", (
+            "a key is no tag of all"
+        )
+        names = [key async for key in desk.redis.scan_iter(match=f"{{{desk.prefix}:*")]
+        assert all(name.startswith(b"{" + desk.prefix.encode()) and b"}:" in name for name in names)
+        await desk.redis.delete(*names)
+
+
+@in_a_loop
+async def test_to_invalidate_nothing_is_no_failure() -> None:
+    async with desk_of(RedisCache) as desk:
+        assert await desk.cache.invalidate()
+        assert (desk.cache.failures, desk.switch.tries) == (0, 0)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import sys
@@ -258,6 +259,56 @@ async def test_cancelled_means_rolled_back_and_no_connection_lost(where: str) ->
 def test_values_without_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least"):
         SerializableRetry(async_sessionmaker(), **options)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(SerializableRetry).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"max_tries": 6, "first_wait_s": 0.01, "longest_wait_s": 0.5}
+
+
+class Conflict(Exception):
+    sqlstate = "40001"
+
+
+@in_a_loop
+async def test_thousands_of_tries_overflow_nothing() -> None:
+    async with database() as sessions:
+        waits_s: list[float] = []
+        runs = 0
+
+        async def sleep(seconds: float) -> None:
+            waits_s.append(seconds)
+
+        async def work(session: AsyncSession) -> None:
+            nonlocal runs
+            runs += 1
+            if runs < 1_200:
+                raise Conflict
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("random.uniform", lambda low, high: high)
+            await SerializableRetry(
+                sessions, max_tries=1_200, first_wait_s=1, longest_wait_s=1e12, sleep=sleep
+            )(work)
+        assert waits_s[:4] == [1, 2, 4, 8]
+        assert waits_s[-1] == max(waits_s) == 2**30
+
+
+@pytest.mark.parametrize("options", [{"longest_wait_s": -0.1}, {"max_tries": -1}], ids=str)
+def test_other_values_without_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        SerializableRetry(async_sessionmaker(), **options)
+
+
+@in_a_loop
+async def test_one_try_and_no_wait_are_taken_at_their_word() -> None:
+    async with database() as sessions:
+        retry = SerializableRetry(sessions, max_tries=1, first_wait_s=0, longest_wait_s=0, sleep=no_wait)
+        with pytest.raises(RetriesExhausted, match="1 tries"):
+            await retry(lambda session: fail(session, "40001"))
+        assert (retry.commits, retry.conflicts, retry.exhausted) == (0, 1, 1)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -301,5 +301,99 @@ def test_one_object_serves_several_loops_one_after_the_other() -> None:
     assert [asyncio.run(main()) for _ in range(2)] == ["answer 1"] * 2
 
 
+@in_a_loop
+async def test_work_that_asks_for_its_own_key_in_a_task_or_through_other_work_is_told_so() -> None:
+    flights, others = SingleFlight[Any](), SingleFlight[Any]()
+
+    async def in_a_task() -> Any:
+        return await asyncio.gather(flights.do("task", in_a_task))
+
+    async def parent() -> Any:
+        return await flights.do("child", child)
+
+    async def child() -> Any:
+        return await flights.do("parent", parent)
+
+    async def here() -> Any:
+        return await others.do("there", there)
+
+    async def there() -> Any:
+        return await flights.do("here", here)
+
+    for key, work in (("task", in_a_task), ("parent", parent), ("here", here)):
+        with pytest.raises(RecursiveCall):
+            await asyncio.wait_for(flights.do(key, work), 10)
+    assert (flights.in_flight, others.in_flight) == (0, 0)
+
+
+@in_a_loop
+async def test_two_flights_that_began_apart_and_come_to_need_each_other_are_told_so() -> None:
+    flights, both_are_up = SingleFlight[Any](), asyncio.Barrier(2)
+
+    async def left() -> Any:
+        await both_are_up.wait()
+        return await flights.do("right", right)
+
+    async def right() -> Any:
+        await both_are_up.wait()
+        return await flights.do("left", left)
+
+    outcomes = await asyncio.wait_for(
+        asyncio.gather(flights.do("left", left), flights.do("right", right), return_exceptions=True), 10
+    )
+    assert [type(it) for it in outcomes] == [RecursiveCall, RecursiveCall]
+
+
+@in_a_loop
+async def test_work_may_ask_for_other_keys_and_what_it_leaves_behind_for_its_own() -> None:
+    flights, is_over = SingleFlight[Any](), asyncio.Event()
+    left: list[asyncio.Task[Any]] = []
+
+    async def leaf() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    async def afterwards() -> int:
+        await is_over.wait()
+        return int(await flights.do("root", leaf))
+
+    async def root() -> int:
+        left.append(asyncio.create_task(afterwards()))
+        both = [flights.do("leaf", leaf), flights.do("leaf", leaf), flights.do("other leaf", leaf)]
+        return sum(await asyncio.gather(*both))
+
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(flights.do("root", root), flights.do("leaf", leaf)) == [3, 1]
+        assert await flights.do("leaf", leaf) == 1, "a flight that is over is needed by nobody"
+        is_over.set()
+        assert await left[0] == 1
+    assert flights.in_flight == 0
+
+
+@in_a_loop
+async def test_a_flight_that_was_left_is_needed_no_more() -> None:
+    flights, never = SingleFlight[Any](), asyncio.Event()
+
+    async def impatient() -> str:
+        try:
+            await asyncio.wait_for(flights.do("slow", slow), 0.01)
+        except TimeoutError:
+            return "gave up"
+        return "waited"
+
+    async def slow() -> Any:
+        await never.wait()
+
+    async def asks_back() -> Any:
+        return await flights.do("impatient", impatient)
+
+    holder = asyncio.create_task(flights.do("slow", slow))
+    await settle()
+    assert await flights.do("impatient", impatient) == "gave up"
+    assert await flights.do("asks back", asks_back) == "gave up"
+    holder.cancel()
+    await asyncio.wait([holder])
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[SingleFlight.__module__]).failed == 0

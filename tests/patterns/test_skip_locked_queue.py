@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import inspect
 import os
 import re
 import sys
@@ -334,6 +335,102 @@ async def test_what_is_no_name_of_a_table_is_refused(table: str) -> None:
 def test_values_without_sense_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="below lease_s"):
         JobQueue(async_sessionmaker(), **options)
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(JobQueue).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"handler_timeout_s": 50.0, "lease_s": 60.0, "max_tries": 5}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_tries": 0},
+        {"lease_s": float("inf")},
+        {"lease_s": float("nan")},
+        {"lease_s": 366 * 86_400 + 1},
+        {"handler_timeout_s": float("nan")},
+        {"handler_timeout_s": 60.0},
+    ],
+    ids=str,
+)
+def test_other_values_without_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        JobQueue(async_sessionmaker(), **options)
+
+
+@in_a_loop
+async def test_the_longest_lease_and_a_single_try_are_kept() -> None:
+    async with database("a") as sessions:
+        queue = JobQueue(sessions, lease_s=366 * 86_400, max_tries=1)
+
+        async def look(session: AsyncSession, job: Job) -> None:
+            assert job.tries == 1
+            [left_s] = await rows(
+                sessions, "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM queue"
+            )
+            assert 366 * 86_400 - 60 < left_s <= 366 * 86_400
+            raise LookupError
+
+        assert await queue.work_once(look)
+        await change(sessions, DUE)
+        assert not await queue.work_once(take_effect)
+        assert await queue.counts() == {"waiting": 0, "dead": 1}
+
+
+@in_a_loop
+async def test_a_driver_that_cancels_itself_has_failed_and_the_worker_goes_on() -> None:
+    async with database("a", "b") as sessions:
+        queue = JobQueue(sessions)
+
+        async def torn_down(session: AsyncSession, job: Job) -> None:
+            if job.payload == "a":
+                raise asyncio.CancelledError
+            await take_effect(session, job)
+
+        worker = asyncio.create_task(queue.work(torn_down, poll_interval_s=3600))
+        async with asyncio.timeout(10):
+            while await rows(sessions, EFFECTS) != ["b"]:
+                pass
+        worker.cancel()
+        await asyncio.wait([worker], timeout=10)
+        assert (queue.failed, queue.done) == (1, 1)
+        assert await rows(sessions, TRIES) == [1], "it counts as a try"
+
+
+@in_a_loop
+async def test_a_job_that_is_put_later_is_not_taken_before() -> None:
+    async with database() as sessions:
+        async with sessions.begin() as session:
+            await put(session, "later", delay_s=1000)
+            await put(session, "now")
+        [left_s] = await rows(
+            sessions, "SELECT extract(epoch FROM not_before - now()) FROM queue WHERE payload = 'later'"
+        )
+        assert 900 < left_s <= 1000
+        queue = JobQueue(sessions)
+        assert [await queue.work_once(take_effect) for _ in range(2)] == [True, False]
+
+
+@in_a_loop
+async def test_the_waits_after_failures_double() -> None:
+    async with database("a") as sessions:
+        queue = JobQueue(sessions, max_tries=10)
+
+        async def fail(session: AsyncSession, job: Job) -> None:
+            raise LookupError
+
+        waits_s: list[int] = []
+        for _ in range(3):
+            assert await queue.work_once(fail)
+            [left_s] = await rows(
+                sessions, "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM queue"
+            )
+            waits_s.append(round(float(left_s) + 0.4))
+            await change(sessions, DUE)
+        assert waits_s == [1, 2, 4]
 
 
 def test_the_example_in_the_docstring_runs() -> None:

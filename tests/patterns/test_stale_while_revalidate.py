@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import doctest
 import functools
+import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -324,6 +325,91 @@ async def test_the_error_of_a_cold_key_reaches_its_callers_and_is_not_kept() -> 
         source.error = None
         assert await get(cache) == "AAPL 2"
         assert cache.failures == 1
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(StaleWhileRevalidate).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"retry_s": 1.0, "max_entries": 10_000, "max_loads": 100}
+
+
+@in_a_loop
+async def test_a_load_that_cancels_itself_is_a_failure_with_its_pause() -> None:
+    loads = 0
+
+    async def load(key: str) -> str:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0)
+        if loads > 1:
+            raise asyncio.CancelledError
+        return "old"
+
+    source = Source()
+    cache = StaleWhileRevalidate(load=load, fresh_s=0, stale_s=60, retry_s=30, clock=source.clock)
+    async with cache:
+        assert await cache.get("AAPL") == "old"
+        for seconds in (0, 0, 29, 1, 0):
+            source.now_s += seconds
+            assert await cache.get("AAPL") == "old"
+            await settle()
+        assert (loads, cache.failures) == (3, 2)
+        with pytest.raises(NotLoaded, match="the load was cancelled"):
+            await cache.get("IBM")
+        assert cache.failures == 3
+
+
+@in_a_loop
+async def test_a_load_that_asks_for_its_own_key_is_told_so() -> None:
+    async def itself(key: str) -> str:
+        return await cache.get(key)
+
+    async def in_a_task(key: str) -> str:
+        return (await asyncio.gather(cache.get(key)))[0]
+
+    async def around(key: str) -> str:
+        return await cache.get({"a": "b", "b": "a", "leaf": "leaf"}[key]) if key != "leaf" else "leaf"
+
+    for load, key in ((itself, "a"), (in_a_task, "a"), (around, "a")):
+        cache = StaleWhileRevalidate(load=load, fresh_s=5, stale_s=5)
+        async with cache:
+            with pytest.raises(NotLoaded, match="asks for its own key"):
+                await asyncio.wait_for(cache.get(key), 5)
+
+
+@in_a_loop
+async def test_a_load_may_ask_for_other_keys() -> None:
+    async def load(key: str) -> str:
+        return key if len(key) == 1 else await cache.get(key[1:]) + key[0]
+
+    cache = StaleWhileRevalidate(load=load, fresh_s=5, stale_s=5)
+    async with cache:
+        assert await asyncio.wait_for(cache.get("abc"), 5) == "cba"
+        assert (cache.misses, cache.failures) == (3, 0)
+
+
+@in_a_loop
+async def test_with_no_age_nothing_is_given_out_twice_and_with_no_room_nothing_is_kept() -> None:
+    for options in ({"fresh_s": 0, "stale_s": 0}, {"fresh_s": 5, "stale_s": 5, "max_entries": 0}):
+        source = Source()
+        source.may_end.set()
+        cache = StaleWhileRevalidate(load=source.load, clock=source.clock, **options)  # type: ignore[arg-type]
+        async with cache:
+            assert [await cache.get("AAPL") for _ in range(2)] == ["AAPL 1", "AAPL 2"]
+            assert (cache.misses, cache.fresh, cache.stale) == (2, 0, 0)
+
+
+@in_a_loop
+async def test_with_no_loads_allowed_and_once_closed_there_is_no_value() -> None:
+    source = Source()
+    cache = StaleWhileRevalidate(load=source.load, fresh_s=5, stale_s=5, max_loads=0)
+    async with cache:
+        with pytest.raises(NotLoaded, match="too many loads"):
+            await cache.get("AAPL")
+    with pytest.raises(NotLoaded, match="the cache is closed"):
+        await cache.get("AAPL")
+    assert (cache.skipped, source.loads) == (2, 0)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import doctest
 import functools
 import gc
+import inspect
 import logging
 import sys
 import weakref
@@ -298,6 +299,37 @@ def test_it_can_be_opened_again() -> None:
     asyncio.run(main())
     asyncio.run(main())
     assert registry.started == 2
+
+
+def test_the_defaults_are_as_declared() -> None:
+    """A default decides in every service that names no value."""
+    parameters = inspect.signature(TaskRegistry).parameters.values()
+    numbers = {it.name: it.default for it in parameters if isinstance(it.default, int | float)}
+    assert numbers == {"cancel_s": 1.0}
+
+
+@in_a_loop
+async def test_with_no_time_to_finish_or_to_clean_up_only_those_who_need_some_are_abandoned(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    job, slow = Job(), Job()
+    slow.may_clean_up.clear()
+    async with TaskRegistry(max_tasks=2, finish_s=0, cancel_s=0) as tasks:
+        tasks.start(job(), name="quick to end")
+        left = tasks.start(slow(), name="needs its time")
+        await settle()
+    assert (job.outcome, tasks.abandoned) == ("cancelled", 1)
+    assert caplog.messages == ["tasks ignore their cancellation: needs its time"]
+    slow.may_clean_up.set()
+    await asyncio.wait([left])
+
+
+@in_a_loop
+async def test_with_no_places_every_task_is_refused() -> None:
+    async with TaskRegistry(max_tasks=0, finish_s=5) as tasks:
+        with pytest.raises(NotStarted, match="0 tasks run"):
+            tasks.start(Job()())
+    assert (tasks.refused, tasks.started) == (1, 0)
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -283,5 +283,28 @@ def test_limits_without_sense_are_refused(limits: dict[str, Any]) -> None:
         TTLCache(**limits)
 
 
+@pytest.mark.parametrize(
+    "limits", [{"ttl_s": float("nan"), "max_entries": 1}, {"ttl_s": 1, "max_entries": -1}]
+)
+def test_other_limits_without_sense_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        TTLCache(**limits)
+
+
+def test_at_the_edge_of_its_time_a_value_is_given_out_and_then_no_more() -> None:
+    now_s = 100.0
+    cache: TTLCache[str, int] = TTLCache(ttl_s=5, max_entries=1, clock=lambda: now_s)
+    cache.put("a", 1)
+    now_s = 104.999
+    assert cache.get("a") == 1
+    now_s = 105.0
+    assert cache.get("a") is None
+    assert (cache.hits, cache.misses, cache.expired, len(cache)) == (1, 1, 1, 0)
+    endless: TTLCache[str, int] = TTLCache(ttl_s=float("inf"), max_entries=1)
+    endless.put("a", 1)
+    endless.put("b", 2)
+    assert (endless.get("a"), endless.get("b"), endless.evicted) == (None, 2, 1)
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[TTLCache.__module__]).failed == 0

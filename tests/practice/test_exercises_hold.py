@@ -5,6 +5,7 @@ import shutil
 import pytest
 from deskbook.authoring.lint import lint_notebook
 from deskbook.checkout import exercises_folder
+from deskbook.practice.exercise.cases import cases
 from deskbook.practice.exercise.definition import names, read
 from deskbook.practice.exercise.skeleton import write_skeleton
 from deskbook.practice.gate import problems
@@ -108,12 +109,26 @@ def test_the_gate_sees(doubling, worker, tmp_path, defect, said):
     assert said in "\n".join(found)
 
 
-def test_a_new_exercise_fails_with_a_list_of_what_is_to_be_done(worker, tmp_path):
-    found = problems(write_skeleton(tmp_path, "90_new"), worker)
+def test_a_new_exercise_holds_as_it_is_written(worker, tmp_path):
+    folder = write_skeleton(tmp_path, "90_new")
+    assert problems(folder, worker) == []
+    exercise = read(folder)
+    assert exercise.stub_fails == "test_what_is_missing_is_named"
+    assert len(cases(exercise)) == 1 + 1 + 2 + 3
+
+
+def test_what_is_still_to_be_done_in_an_exercise_is_listed(worker, tmp_path):
+    folder = write_skeleton(tmp_path, "90_new")
+    for name in ("solution.py", "hints.toml", "wrong/the_order_is_lost.py"):
+        path = folder / name
+        path.write_text(path.read_text() + "\n# TO DO: say why\n")
+    (folder / "wrong" / "money_is_a_float.py").unlink()
+    (folder / "also_right" / "one_loop.py").unlink()
+    found = problems(folder, worker)
     unfinished = {problem.split(" ")[0] for problem in found if "is not finished" in problem}
-    assert unfinished == {"exercise.ipynb", "checks.py", "solution.py", "hints.toml", "wrong/a_mistake.py"}
-    assert "wrong/ has 1 answers, 3 are asked for" in found
-    assert "also_right/ has 0 answers, 2 are asked for" in found
+    assert unfinished == {"solution.py", "hints.toml", "wrong/the_order_is_lost.py"}
+    assert "wrong/ has 2 answers, 3 are asked for" in found
+    assert "also_right/ has 1 answers, 2 are asked for" in found
 
 
 def test_the_listing_of_find_the_await_is_the_code_that_is_played():

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from reference_app.patterns import fencing_lock
 from reference_app.patterns.fencing_lock import ACQUIRE, RELEASE, FencingLock, LockLost, NotAcquired
 
-LOCK, ROW = "lock:test_fencing_lock", "test_fencing_lock:row"
+LOCK, ROW = "{lock:test_fencing_lock}", "test_fencing_lock:row"
 #: The statements of the docstring, in Redis, so that each is a step: UPDATE ... WHERE fence <= :fence, and
 #: UPDATE ... WHERE fence = :fence.
 TAKE_OVER = """

@@ -71,7 +71,7 @@ async def search(
     client: Redis, kind: type[RedisCache[str]], requests: dict[str, Any], bound: int | None = None
 ) -> Any:
     async def start(desk: Desk) -> None:
-        names = ["test_redis_cache:entry:AAPL", *(f"test_redis_cache:tag:{tag}" for tag in ("AAPL", ALL))]
+        names = [f"{{test_redis_cache}}:{name}" for name in ("entry:AAPL", "tag:AAPL", "all")]
         await client.delete(*names)
         await client.set(ROW, "1")
         desk.committed = "1"
@@ -106,18 +106,18 @@ class CacheAside(RedisCache[str]):
     """GET, load, SET, and DEL after the commit."""
 
     async def get(self, key: str, load: Callable[[], Awaitable[str | None]], *tags: str) -> str | None:
-        found = await self.client.get(f"{self.prefix}:tag:{key}")
+        found = await self.client.get(f"{{{self.prefix}}}:tag:{key}")
         if found is not None:
             return str(found.decode())
         value = await load()
         assert value is not None
-        await self.client.set(f"{self.prefix}:tag:{key}", value, ex=60)
+        await self.client.set(f"{{{self.prefix}}}:tag:{key}", value, ex=60)
         return value
 
 
 class TokensFromAfterTheLoad(RedisCache[str]):
     async def get(self, key: str, load: Callable[[], Awaitable[str | None]], *tags: str) -> str | None:
-        keys = [f"{self.prefix}:entry:{key}", *map(self._tag, (ALL, key))]
+        keys = [f"{{{self.prefix}}}:entry:{key}", *map(self._tag, (ALL, key))]
         found = await self._try(self._read, keys, [uuid.uuid4().hex, 120_000])
         if found[2] is not None:
             return str(found[2][1:].decode())

@@ -22,9 +22,6 @@ class AppWatch:
     """An ASGI app that passes everything on and fails the cell when the app fails behind a good reply.
 
     A failure that the client sees as 500 is left alone. Outside of a watched kernel nothing is recorded.
-
-    Args:
-        app: The app to watch.
     """
 
     def __init__(self, app: App) -> None:

@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deskbook.atomic_file import write_atomically
 from deskbook.authoring.kernel import CELL_TIMEOUT_S
-from deskbook.authoring.notebook_file import read_notebook, write_atomically, write_notebook
+from deskbook.authoring.notebook_file import read_notebook, write_notebook
 from deskbook.authoring.run import executed
 from deskbook.authoring.skeleton import lesson_skeleton
 from deskbook.authoring.text import (
     TextError,
     base_of,
-    fingerprint,
     from_text,
     is_untouched,
+    state_of,
     to_text,
     with_base,
 )
@@ -39,7 +40,7 @@ def start_edit(path: Path) -> Path:
         TextError: If the notebook cannot be written as text without loss.
     """
     notebook = _read_if_there(path)
-    base = fingerprint(notebook)
+    base = state_of(notebook)
     target = text_path(path)
     if target.exists():
         text = target.read_text(encoding="utf-8")
@@ -60,7 +61,7 @@ def create(
     """Write a new lesson, executed.
 
     Args:
-        path: Where it is to lie.
+        path: The file to write, which is not there yet.
         title: Its title; by default the words of its name.
         exercises: Names of the exercises that it leads to; by default those with the number of the lesson.
         on_cell: Called before each code cell with its number, from 1, and the number of code cells.
@@ -99,13 +100,13 @@ def sync(
         raise TextError(f"There is no {source.name}. Start with `deskbook notebook edit {path}`.")
     text = source.read_text(encoding="utf-8")
     before = _read_if_there(path)
-    if base_of(text) != fingerprint(before):
+    if base_of(text) != state_of(before):
         if not keep_text:
             raise _conflict(path, before)
         if before is not None:
             _keep_beside(path, before)
     notebook = executed(from_text(text, before), path.resolve().parent, timeout_s, on_cell)
-    if fingerprint(_read_if_there(path)) != fingerprint(before):  # somebody saved it while the cells ran
+    if state_of(_read_if_there(path)) != state_of(before):  # somebody saved it while the cells ran
         raise _conflict(path, _read_if_there(path))
     write_notebook(path, notebook)
     _refresh_text(source, text, notebook)
@@ -119,7 +120,7 @@ def replaced_path(path: Path, number: int = 1) -> Path:
 
 def _keep_beside(path: Path, notebook: dict[str, Any]) -> Path:
     """Write a state of the notebook beside the text, under a name that holds nothing else."""
-    text = to_text(notebook, fingerprint(notebook))
+    text = to_text(notebook, state_of(notebook))
     for number in itertools.count(1):
         other = replaced_path(path, number)
         if not other.exists():
@@ -131,7 +132,7 @@ def _keep_beside(path: Path, notebook: dict[str, Any]) -> Path:
 
 def _refresh_text(source: Path, text: str, notebook: dict[str, Any]) -> None:
     """Make the text the start of the next edit; what was typed while the cells ran is kept."""
-    base = fingerprint(notebook)
+    base = state_of(notebook)
     now = source.read_text(encoding="utf-8")
     write_atomically(source, to_text(notebook, base) if now == text else with_base(now, base))
 

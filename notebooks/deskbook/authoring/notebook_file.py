@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-import os
-import stat
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deskbook.atomic_file import write_atomically
 from deskbook.authoring.quick_start import skip_slow_import
 
 
@@ -62,16 +61,22 @@ def write_notebook(path: Path, notebook: Any) -> None:
     write_atomically(path, f"{text}\n")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one step; without it a killed run would leave half a notebook behind."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+def fingerprint(notebook: dict[str, Any], metadata: Sequence[str] = ()) -> str:
+    """Return a short digest of what a person writes in a notebook: outputs and counts do not count.
+
+    Args:
+        notebook: Data of the notebook; a source may be one string or a list of lines.
+        metadata: Keys of a cell's metadata that are written by a person, too.
+    """
+    return digest([written(cell, metadata) for cell in notebook["cells"]])
+
+
+def written(cell: dict[str, Any], metadata: Sequence[str] = ()) -> list[Any]:
+    """Return what a person writes in a cell: its kind, its text, and the metadata of these keys."""
+    kept = {key: cell["metadata"][key] for key in metadata if cell["metadata"].get(key)}
+    return [cell["cell_type"], _joined(cell["source"]), kept]
+
+
+def digest(data: Any) -> str:
+    """Return 16 hexadecimal digits that differ where the data differ."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]

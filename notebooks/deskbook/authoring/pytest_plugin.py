@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deskbook.authoring.comparison import mutate_cell
 from deskbook.authoring.document import short_name
 from deskbook.authoring.first_failure import FirstFailure
 from deskbook.authoring.kernel import (
@@ -28,7 +29,6 @@ from deskbook.authoring.kernel import (
     kernel_environment,
 )
 from deskbook.authoring.markers import ignore_reason
-from deskbook.authoring.mutate import mutate_cell
 from deskbook.authoring.quick_start import skip_slow_import
 from deskbook.authoring.sanitize import SANITIZE_FILE
 from deskbook.authoring.summary import NotebookFigures, Summary

@@ -35,7 +35,7 @@ class Run:
     """One run from a fresh start.
 
     Attributes:
-        number: From 1.
+        number: Position among the runs, from 1.
         busy: Whether every core was busy meanwhile.
         failure: What failed first, or None if the run is green.
     """

@@ -28,23 +28,21 @@ class KernelStartError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class RunResult:
+class NotebookRun:
     """What a run of one notebook did.
 
     Attributes:
-        path: The notebook.
         cells: Number of executed code cells.
         changed: Whether the file has new contents.
     """
 
-    path: Path
     cells: int
     changed: bool
 
 
 def run_notebook(
     path: Path, timeout_s: float = CELL_TIMEOUT_S, on_cell: Callable[[int, int], None] | None = None
-) -> RunResult:
+) -> NotebookRun:
     """Execute a notebook and store its outputs, with counts 1 to n, in the committed form.
 
     Args:
@@ -62,7 +60,7 @@ def run_notebook(
     if path.read_bytes() != before:
         raise CellFailedError("The notebook was saved by somebody else while its cells ran. Run it again.")
     write_notebook(path, notebook)
-    return RunResult(path, cells=len(_code_cells(notebook)), changed=path.read_bytes() != before)
+    return NotebookRun(cells=len(_code_cells(notebook)), changed=path.read_bytes() != before)
 
 
 def executed(

@@ -100,7 +100,7 @@ def lesson_skeleton(path: Path, title: str | None = None, exercises: Sequence[st
     """Return a new lesson, not executed yet.
 
     Args:
-        path: Where it is to lie; the first digit of its name is the part of the course.
+        path: The file that it becomes; the first digit of its name is the part of the course.
         title: Its title, a verb first; by default the words of its name.
         exercises: Names of the exercises that it leads to; by default those with the number of the lesson.
     """

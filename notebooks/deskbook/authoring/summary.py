@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
-from deskbook.authoring.mutate import CellVerdict
+from deskbook.authoring.comparison import CellVerdict
 
 #: Least share of mutants that must be noticed, over all notebooks of a run.
 LEAST_CAUGHT = 0.95

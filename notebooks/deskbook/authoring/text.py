@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from deskbook.authoring.normalise import CELL_METADATA, NOTEBOOK_METADATA
+from deskbook.authoring.notebook_file import digest, fingerprint, written
 from deskbook.authoring.quick_start import skip_slow_import
 
 FORMAT = "md:myst"
@@ -28,18 +29,12 @@ class TextError(ValueError):
     """A notebook cannot be written as text without loss, or a text is not one of ours."""
 
 
-def fingerprint(notebook: dict[str, Any] | None) -> str:
-    """Return a short hash of what an author writes in a notebook; outputs and counts do not count."""
+def state_of(notebook: dict[str, Any] | None) -> str:
+    """Return a digest of what an author writes in a notebook, its metadata included."""
     if notebook is None:
         return "new"
-    written = [_written(cell) for cell in notebook["cells"]]
     own = {key: notebook.get("metadata", {}).get(key) for key in NOTEBOOK_METADATA}
-    return hashlib.sha256(json.dumps([written, own], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _written(cell: dict[str, Any]) -> list[Any]:
-    metadata = {key: cell["metadata"][key] for key in CELL_METADATA if cell["metadata"].get(key)}
-    return [cell["cell_type"], cell["source"], metadata]
+    return digest([fingerprint(notebook, CELL_METADATA), own])
 
 
 def to_text(notebook: dict[str, Any], base: str) -> str:
@@ -47,7 +42,7 @@ def to_text(notebook: dict[str, Any], base: str) -> str:
 
     Args:
         notebook: Data of the notebook, with every source as one string.
-        base: Fingerprint of the notebook that the text belongs to.
+        base: State of the notebook that the text belongs to.
 
     Raises:
         TextError: If a cell would come back changed.
@@ -77,7 +72,7 @@ def _refuse_loss(notebook: dict[str, Any], returned: Any) -> None:
             "A markdown cell that holds a line `+++`, or two that stand together? Change it in JupyterLab."
         )
     for number, (before, after) in enumerate(zip(notebook["cells"], returned.cells, strict=True), start=1):
-        if _written(before) != _written(after):
+        if written(before, CELL_METADATA) != written(after, CELL_METADATA):
             raise TextError(
                 f"As text cell {number} would come back changed (spaces at its end? a fence of backquotes?). "
                 "Change that cell in JupyterLab, then `deskbook notebook run`."
@@ -111,7 +106,7 @@ def from_text(text: str, notebook: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def base_of(text: str) -> str:
-    """Return the fingerprint of the notebook from which a text was made."""
+    """Return the state of the notebook from which a text was made."""
     match = _NOTEBOOK_HASH_LINE.search(text)
     return match.group().split(":")[1].strip().strip("'\"") if match else "unknown"
 

@@ -19,10 +19,10 @@ class Lesson:
 
     Attributes:
         name: File name without ending, for example `11_keep_the_event_loop_free`.
-        title: Its first heading.
+        title: Text of its first heading.
         part: Part of the course, for example `1 Async`.
         minutes: Honest reading time in minutes.
-        topics: What it owes to the curriculum.
+        topics: What it is about, as words of an index.
         patterns: Names of the pattern files it shows.
         exercises: Names of the exercises it leads to.
     """

@@ -96,11 +96,7 @@ def pattern_page() -> dict[str, Any]:
 
 
 def write_pattern_page(path: Path) -> None:
-    """Write the page, and keep the outputs of the page that is there; its code changes hardly ever.
-
-    Args:
-        path: The notebook.
-    """
+    """Write the page, and keep the outputs of the page that is there; its code changes hardly ever."""
     page = pattern_page()
     if path.exists():
         done = json.loads(path.read_text(encoding="utf-8"))

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from deskbook.processes.module_runner import GRACE_S
 from deskbook.processes.termination import wait_or_kill
-
-COMPANIONS = ("reference_app.orders.matcher", "reference_app.orders.outbox_relay")
+from reference_app.processes import PROCESSES
 
 
 @contextlib.contextmanager
@@ -22,12 +21,12 @@ def companions(
 
     Args:
         settings: Environment variables, besides those of this process: DATABASE_URL, REDIS_URL.
-        modules: What to run; without any, a matcher and an outbox relay.
+        modules: What to run; without any, one of each of the desk's processes.
         quiet: Whether what they log is thrown away.
     """
     processes = []
     try:
-        for module in modules or COMPANIONS:
+        for module in modules or PROCESSES.values():
             processes.append(_start(module, settings, quiet))
         yield processes
     finally:

@@ -16,9 +16,10 @@ import reference_app
 from deskbook.services import Template
 from reference_app.data.load import load_async
 from reference_app.identity.passwords import Passwords
-from reference_app.identity.service import SCOPES, IdentityService
+from reference_app.identity.service import IdentityService
 from reference_app.identity.tokens import Tokens
-from reference_app.infra.database import create_engine, create_sessions
+from reference_app.infra.database.engine import create_engine, create_sessions
+from reference_app.nouns import SCOPES
 from reference_app.settings import load_settings
 
 SQL_TIMEOUT_S = 10.0
@@ -50,7 +51,7 @@ def token_header(tokens: Tokens, user_id: uuid.UUID, scopes: Iterable[str] = SCO
 
 async def _build(url: str) -> None:
     # Here and not above: Alembic costs a kernel a quarter of a second, and the template is built once.
-    from reference_app.infra.migrate import upgrade_async
+    from reference_app.infra.database.schema import upgrade_async
 
     await upgrade_async(url)
     await load_async(url)

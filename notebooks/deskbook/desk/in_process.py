@@ -22,8 +22,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deskbook.authoring.app_watch import AppWatch
 from deskbook.desk.database import PASSWORD, SQL_TIMEOUT_S, TOKEN_SECRET, USER, desk_template, token_header
 from deskbook.services import fresh_database, fresh_redis
-from reference_app.app import DeskState, create_app
-from reference_app.identity.service import SCOPES, IdentityService
+from reference_app.app import create_app
+from reference_app.identity.service import IdentityService
+from reference_app.infra.http.state import AppState
+from reference_app.nouns import SCOPES
 from reference_app.settings import load_settings
 
 REQUEST_TIMEOUT_S = 10.0
@@ -39,13 +41,14 @@ class RunningApp:
         client: Talks to it as the user ada, who is in every database of the desk; a request that takes
             longer than 10 s raises `httpx.ReadTimeout`.
         database_url: Address of the database, which no other block sees.
-        state: What the lifespan made: `state["engine"]`, `state["sessions"]`, `state["settings"]`.
+        state: What the lifespan made: `state["engine"]`, `state["sessions"]`, `state["settings"]`,
+            `state["services"][MarketService]`.
     """
 
     app: FastAPI
     client: httpx.AsyncClient
     database_url: str
-    state: DeskState
+    state: AppState
 
     async def sign_in(self, name: str, *, scopes: Iterable[str] | None = None) -> dict[str, str]:
         """Return the header that makes a request one of this user, who is registered if need be.
@@ -54,12 +57,11 @@ class RunningApp:
             name: Name of the user, such as "grace".
             scopes: What the token may be used for; None means everything that users may.
         """
+        identity = self.state["services"][IdentityService]
         found = await self.sql("SELECT id FROM users WHERE name = $1", name)
         if not found:
-            state = self.state
-            identity = IdentityService(state["sessions"], state["passwords"], state["tokens"])
             found = [{"id": (await identity.register(name, PASSWORD)).id}]
-        return token_header(self.state["tokens"], found[0]["id"], SCOPES if scopes is None else scopes)
+        return token_header(identity.tokens, found[0]["id"], SCOPES if scopes is None else scopes)
 
     async def sql(self, query: str, *args: Any) -> list[dict[str, Any]]:
         """Run a statement on a connection of its own, outside the pool and the transactions of the app.
@@ -114,7 +116,7 @@ async def running_app(**overrides: Any) -> AsyncIterator[RunningApp]:
 class _OwnStatePerRequest:
     """Copies the lifespan state for each request, as uvicorn does; asgi-lifespan hands out one dictionary."""
 
-    state: DeskState
+    state: AppState
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -46,9 +46,6 @@ class Pin:
 def read_pins(path: Path) -> list[Pin]:
     """Return the pins of a lock file, in its order.
 
-    Args:
-        path: The lock file.
-
     Raises:
         LockfileError: A line is not `name==version [; marker] --hash=...`.
     """

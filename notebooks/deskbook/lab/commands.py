@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from deskbook.checkout import NotACheckoutError, root, work_folder
-from deskbook.lab.lessons import Copied, copy_lessons, trust
+from deskbook.lab.copies import CopiedLessons, copy_lessons, trust
 from deskbook.lab.server import LabError, jupyterlab
 from deskbook.services import ServicesError, ensure
 
@@ -41,7 +41,7 @@ def lab(no_browser: bool, port: int | None, ip: str) -> None:
         click.echo(f"\nStopped. Your work is in {_shown(work)}.", err=True)
 
 
-def _open(work: Path, copied: Copied, no_browser: bool, port: int | None, ip: str) -> None:
+def _open(work: Path, copied: CopiedLessons, no_browser: bool, port: int | None, ip: str) -> None:
     for path in copied.offered:
         click.echo(f"A lesson that you changed has a new version beside it: {_shown(work)}{path}")
     with jupyterlab(work, ip=ip, port=port) as server:

@@ -10,11 +10,11 @@ def more_than(bound: float, ratio: float) -> str:
     margin that holds on a busy laptop, and its picture shows what was measured.
 
     Args:
-        bound: what every machine reaches.
-        ratio: what was measured in this run.
+        bound: What every machine reaches.
+        ratio: What was measured in this run.
 
     Raises:
-        AssertionError: the ratio is at most the bound.
+        AssertionError: The ratio is at most the bound.
     """
     if not ratio > bound:
         raise AssertionError(

@@ -44,8 +44,8 @@ class Connection(asyncio.Protocol):
         """Send the request and return the status once the whole answer is there.
 
         Raises:
-            TimeoutError: no full answer in time.
-            ConnectionResetError: the server closed the connection before the end of the answer.
+            TimeoutError: No full answer in time.
+            ConnectionResetError: The server closed the connection before the end of the answer.
         """
         if self._transport is None:
             raise ConnectionResetError

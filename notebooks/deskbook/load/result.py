@@ -40,12 +40,12 @@ class LoadResult:
     The repr names counts and no times, so that the output of a notebook cell is the same in every run.
 
     Attributes:
-        name: method and path.
-        timeline: the times of every request.
-        statuses: number of answers by status.
-        errors: number of requests without an answer by kind.
+        name: Method and path.
+        timeline: The times of every request.
+        statuses: Number of answers by status.
+        errors: Number of requests without an answer by kind.
         ended_by: "requests" or "seconds", the limit that ended the run.
-        generator_lag_s: how late the generator itself was at worst with an open loop's request. Where this
+        generator_lag_s: How late the generator itself was at worst with an open loop's request. Where this
             is not far below the latencies, the generator is part of what you measured.
     """
 
@@ -98,7 +98,7 @@ class LoadResult:
         100 the longest.
 
         Raises:
-            LoadError: no request has a latency, or `percentile` is not between 0 and 100.
+            LoadError: No request has a latency, or `percentile` is not between 0 and 100.
         """
         if not 0 <= percentile <= 100:
             raise LoadError(f"a percentile lies between 0 and 100, not at {percentile}")

@@ -22,11 +22,11 @@ async def load(url: str, **options: Any) -> LoadResult:
     """Send requests to one address and return what came back.
 
     Args:
-        url: an http:// address.
-        options: the other fields of `Workload`: clients, rate_per_s, requests, seconds and so on.
+        url: An http:// address.
+        options: The other fields of `Workload`: clients, rate_per_s, requests, seconds and so on.
 
     Raises:
-        LoadError: a value makes no sense, nothing listens there, or the generator failed.
+        LoadError: A value makes no sense, nothing listens there, or the generator failed.
     """
     (result,) = await load_together(Workload(url=url, **options))
     return result
@@ -36,7 +36,7 @@ async def load_together(*workloads: Workload) -> list[LoadResult]:
     """Run several workloads side by side, from one generator process, and return a result for each.
 
     Raises:
-        LoadError: nothing listens there, or the generator failed.
+        LoadError: Nothing listens there, or the generator failed.
     """
     plans = json.dumps([workload.plan() for workload in workloads]).encode()
     limit_s = START_S + sum(workload.longest_s for workload in workloads)

@@ -24,20 +24,20 @@ class Workload:
     there, in ten digits: for an Idempotency-Key, or to ask for another row each time.
 
     Args:
-        url: an http:// address.
-        method: the HTTP method.
-        headers: headers to send besides Host and Content-Length.
-        body: the request body.
-        clients: connections, each with one request in flight. Default 8, in an open loop 64.
-        rate_per_s: requests a second in an open loop; None is a closed loop.
-        requests: at most so many.
-        seconds: at most so long.
-        start_after_s: seconds after the start of the run at which this workload begins.
-        warm_up_requests: sent before the run and not counted; they open the connections and fill caches.
-        timeout_s: seconds until a request that has no full answer counts as an error of kind "timeout".
+        url: An http:// address.
+        method: The HTTP method.
+        headers: Headers to send besides Host and Content-Length.
+        body: The body of each request.
+        clients: Connections, each with one request in flight. Default 8, in an open loop 64.
+        rate_per_s: Requests a second in an open loop; None is a closed loop.
+        requests: Largest number of requests, the warm-up not counted.
+        seconds: Longest time during which requests are begun.
+        start_after_s: Seconds after the start of the run at which this workload begins.
+        warm_up_requests: Sent before the run and not counted; they open the connections and fill caches.
+        timeout_s: Seconds until a request that has no full answer counts as an error of kind "timeout".
 
     Raises:
-        LoadError: a value makes no sense.
+        LoadError: A value makes no sense.
     """
 
     url: str

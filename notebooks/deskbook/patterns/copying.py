@@ -46,7 +46,7 @@ def copy_pattern(pattern: Pattern, folder: Path, *, with_test: bool = False, for
     """
     texts = {folder / pattern.path.name: header(pattern) + pattern.source}
     if with_test:
-        texts[folder / pattern.test.name] = header(pattern) + _standalone_test(pattern)
+        texts[folder / pattern.test.name] = header(pattern) + standalone_test(pattern)
     present = [path.name for path in texts if path.exists()]
     if present and not force:
         raise PatternError(
@@ -58,7 +58,7 @@ def copy_pattern(pattern: Pattern, folder: Path, *, with_test: bool = False, for
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise PatternError(f"{error.filename} cannot be written: {error.strerror}.") from None
-    test = _standalone_test(pattern) if with_test else ""
+    test = standalone_test(pattern) if with_test else ""
     services = tuple(name for name in ("DATABASE_URL", "REDIS_URL") if name in test)
     return Copied(tuple(texts), pattern.dependencies, ("pytest",) if with_test else (), services)
 
@@ -83,7 +83,7 @@ def _tested_versions(pattern: Pattern) -> list[str]:
     return [f"{name} {pins[name]}" for name in names if name in pins]
 
 
-def _standalone_test(pattern: Pattern) -> str:
+def standalone_test(pattern: Pattern) -> str:
     """Return the test with its imports turned from our package to the file beside it."""
     text = pattern.test.read_text(encoding="utf-8")
     return text.replace(f"from reference_app.patterns.{pattern.name} import ", f"from {pattern.name} import ")

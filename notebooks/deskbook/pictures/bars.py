@@ -17,7 +17,7 @@ def bars(values: Mapping[str, float], finding: str, *, x_label: str, base: float
     much that the short ones vanish, `points` shows them on a logarithmic axis.
 
     Args:
-        values: name -> value of at least 0, top to bottom.
+        values: Name -> value of at least 0, top to bottom.
         finding: What the picture shows, in a sentence without measured numbers.
         x_label: What the bars measure.
         base: Value to draw a line at, such as 1 where each bar is a ratio to something that is not drawn.

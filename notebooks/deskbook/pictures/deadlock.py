@@ -18,9 +18,9 @@ class Held:
     """Places of one kind, all of them taken.
 
     Attributes:
-        places: how many there are.
-        name: what they are, such as "threads".
-        wanted: what each holder waits for, such as "a connection".
+        places: How many there are.
+        name: What they are, such as "threads".
+        wanted: What each holder waits for, such as "a connection".
     """
 
     places: int
@@ -32,12 +32,12 @@ def deadlock(first: Held, second: Held, finding: str) -> Picture:
     """Draw two kinds of places below each other, one square a place, with an arrow to what the holders want.
 
     Args:
-        first: the kind on top; its holders wait for the second.
-        second: the kind below; its holders wait for the first.
-        finding: what the picture shows, in a sentence.
+        first: The kind on top; its holders wait for the second.
+        second: The kind below; its holders wait for the first.
+        finding: What the picture shows, in a sentence.
 
     Raises:
-        ValueError: there are no places of a kind.
+        ValueError: There are no places of a kind.
     """
     if min(first.places, second.places) < 1:
         raise ValueError("A deadlock needs at least one place of each kind.")

@@ -15,11 +15,11 @@ def digits(stations: Mapping[str, str], finding: str) -> Picture:
     """Draw what became of one number on its way, digit by digit.
 
     Args:
-        stations: where -> the number as text; the first one is the truth.
-        finding: what the picture shows, in a sentence.
+        stations: Where -> the number as text; the first one is the truth.
+        finding: What the picture shows, in a sentence.
 
     Raises:
-        ValueError: there is no station, or a text that is no plain decimal number.
+        ValueError: There is no station, or a text that is no plain decimal number.
     """
     if not stations:
         raise ValueError("The picture needs at least one number.")

@@ -20,12 +20,12 @@ def flame(stacks: Mapping[tuple[str, ...], float], finding: str, *, of: str) -> 
     """Draw a flame graph: callers below, who they call above them, wider for more.
 
     Args:
-        stacks: names from the outermost caller to the innermost -> how much was made there.
-        finding: what the picture shows, in a sentence without measured numbers.
-        of: what the full width is, such as "memory still in use".
+        stacks: Names from the outermost caller to the innermost -> how much was made there.
+        finding: What the picture shows, in a sentence without measured numbers.
+        of: What the full width is, such as "memory still in use".
 
     Raises:
-        ValueError: there is no stack, or one with nothing in it.
+        ValueError: There is no stack, or one with nothing in it.
 
     Source: Brendan Gregg, "The Flame Graph" (CACM 59(6), 2016).
     """

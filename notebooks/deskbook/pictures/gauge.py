@@ -22,15 +22,15 @@ def gauge(
     """Draw one or more values over time.
 
     Args:
-        runs: name -> (time in seconds, value) pairs; zero is the earliest time of all.
-        finding: what the picture shows, in a sentence without measured numbers.
-        y_label: what the value is, with its unit.
-        x_label: what the times are, with their unit.
-        limit: a value to draw a line at, such as an alert threshold.
-        stems: draw one vertical line a value, for samples that are no course of something.
+        runs: Name -> (time in seconds, value) pairs; zero is the earliest time of all.
+        finding: What the picture shows, in a sentence without measured numbers.
+        y_label: What the value is, with its unit.
+        x_label: What the times are, with their unit.
+        limit: A value to draw a line at, such as an alert threshold.
+        stems: Draw one vertical line a value, for samples that are no course of something.
 
     Raises:
-        ValueError: no run, more than three, or a run without a value.
+        ValueError: No run, more than three, or a run without a value.
     """
     if not 1 <= len(runs) <= len(RUNS) or not all(runs.values()):
         raise ValueError(f"A gauge takes one to {len(RUNS)} runs that each have at least one value.")

@@ -22,14 +22,14 @@ def growth(
     """Draw how one to three counts grow with another count.
 
     Args:
-        runs: name -> (count, value) pairs in rising order; the fastest growing run first.
-        finding: what the picture shows, in a sentence.
-        x_label: what is counted along the bottom.
-        y_label: what grows.
-        scale: of what grows; "linear" where the growth is a sum.
+        runs: Name -> (count, value) pairs in rising order; the fastest growing run first.
+        finding: What the picture shows, in a sentence.
+        x_label: What is counted along the bottom.
+        y_label: What grows.
+        scale: Scale of the y axis; "linear" where the growth is a sum.
 
     Raises:
-        ValueError: no run, more than three, a run without a point, or a value below 1.
+        ValueError: No run, more than three, a run without a point, or a value below 1.
     """
     if not 1 <= len(runs) <= len(RUNS) or not all(runs.values()):
         raise ValueError(f"Growth takes one to {len(RUNS)} runs that each have at least one point.")

@@ -15,7 +15,7 @@ from deskbook.pictures.picture import Picture
 from deskbook.pictures.style import INK, RUNS, course_style, new_figure, set_finding
 
 BINS_PER_DECADE = 12
-#: Of a label such as "p99: 1700 ms", as a share of the axis.
+#: Width of a label such as "p99: 1700 ms", as a share of the axis.
 LABEL_WIDTH = 0.2
 
 
@@ -31,11 +31,11 @@ def histogram(runs: Mapping[str, HasLatencies | Sequence[float]], finding: str) 
     """Draw the latencies of one to three runs above each other, on the same axes, with p50 and p99 in ms.
 
     Args:
-        runs: name -> load result, or latencies in seconds; the broken or slower run first, the mended second.
-        finding: what the picture shows, in a sentence without measured numbers.
+        runs: Name -> load result, or latencies in seconds; the broken or slower run first, the mended second.
+        finding: What the picture shows, in a sentence without measured numbers.
 
     Raises:
-        ValueError: no run, more than three, or a run without a latency.
+        ValueError: No run, more than three, or a run without a latency.
     """
     latencies = {name: run if isinstance(run, Sequence) else run.latencies_s for name, run in runs.items()}
     if not 1 <= len(runs) <= len(RUNS) or not all(latencies.values()):

@@ -20,7 +20,7 @@ def points(values: Mapping[str, float], finding: str, *, x_label: str, base: flo
     A point has no length, so nobody takes twice the distance for twice the value.
 
     Args:
-        values: name -> value above 0, top to bottom.
+        values: Name -> value above 0, top to bottom.
         finding: What the picture shows, in a sentence without measured numbers.
         x_label: What the points measure; the axis adds that it is logarithmic.
         base: Value to draw a line at, such as 1 for ratios of which some are below it.

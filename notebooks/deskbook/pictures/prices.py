@@ -20,11 +20,11 @@ def price_chart(
     """Draw daily closing prices.
 
     Args:
-        closes: symbol -> (day, price) pairs, oldest first.
-        finding: what the picture shows, in one sentence.
+        closes: Symbol -> (day, price) pairs, oldest first.
+        finding: What the picture shows, in one sentence.
 
     Raises:
-        ValueError: no instrument, more than three, or one without a price.
+        ValueError: No instrument, more than three, or one without a price.
     """
     if not 1 <= len(closes) <= len(_LOOKS) or not all(closes.values()):
         raise ValueError(f"A price chart takes one to {len(_LOOKS)} instruments that each have a price.")

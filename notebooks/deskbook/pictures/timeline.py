@@ -41,12 +41,12 @@ def timeline(rows: Sequence[Row], finding: str, *, meanings: Mapping[State, str]
     """Draw what each task did, over time.
 
     Args:
-        rows: top to bottom; times in seconds on any clock, zero is the earliest of them.
-        finding: what the picture shows, in a sentence without measured numbers.
-        meanings: what the states stand for, where the rows are not tasks that share an event loop.
+        rows: Top to bottom; times in seconds on any clock, zero is the earliest of them.
+        finding: What the picture shows, in a sentence without measured numbers.
+        meanings: What the states stand for, where the rows are not tasks that share an event loop.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: There is nothing to draw.
     """
     spans = [span for row in rows for span in row.spans]
     if not spans:

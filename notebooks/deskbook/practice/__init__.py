@@ -7,7 +7,7 @@
     gate.py         every exercise is tested against right and wrong answers
     commands.py     `deskbook exercise ...`, the same on files
 
-Each of the three imports only those above it in this list, and the gate stands on all of them.
+Checking imports what an exercise is, the learner's side imports both, and the gate stands on all of them.
 
 All this protects from accidents: an endless loop, a fork, four gigabytes. It is no sandbox. An answer runs
 with the rights of the learner and can do what any program of theirs can do, so never check the answers of

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from deskbook.atomic_file import write_atomically
 from deskbook.checkout import NotACheckoutError, exercises_folder, work_folder
 from deskbook.practice.errors import PracticeError
 from deskbook.practice.exercise.definition import Exercise, load, names
@@ -18,12 +19,9 @@ from deskbook.practice.learner.progress import Progress
 ANSWER = "answer.py"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog="Example: deskbook exercise start 41_lost_update")
 def exercise() -> None:
-    """Solve exercises in your editor, and write new ones.
-
-    Example: deskbook exercise start 41_lost_update
-    """
+    """Solve exercises in your editor, and write new ones."""
 
 
 def _clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,15 +155,21 @@ def _exercises(count: int) -> str:
     return f"{count} exercise{'s' * (count != 1)}"
 
 
-@exercise.command(epilog="Example: deskbook exercise new 42_keyed_lock")
+@exercise.command(epilog="Example: deskbook exercise new 12_fan_out")
 @click.argument("name")
 @_clear_errors
 def new(name: str) -> None:
-    """Write the skeleton of an exercise; verify lists what is to be done."""
+    """Make an exercise that works and that verify accepts; its author replaces it piece by piece.
+
+    NAME is the number of the lesson and words, such as 12_fan_out.
+    """
+    # In a checkout only, where the packages are that run a notebook.
+    from deskbook.authoring.run import run_notebook
     from deskbook.practice.exercise.skeleton import write_skeleton
 
     folder = write_skeleton(exercises_folder(), name)
-    click.echo(f"{_shown(folder)} is there. What is to be done: deskbook exercise verify {name}")
+    run_notebook(folder / "exercise.ipynb")
+    click.echo(f"{_shown(folder)} is there, and holds. Change it, then: deskbook exercise verify {name}")
 
 
 def _answer_path(chosen: Exercise) -> Path:
@@ -182,9 +186,6 @@ def _shown(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, text)
     except OSError as error:
         raise PracticeError(f"{_shown(path)} cannot be written: {error.strerror}.") from None

@@ -23,7 +23,7 @@ class SocketChild:
     Args:
         module: What it runs, as `python -m`; it finds the number of its descriptor in `sys.argv[1]`.
         arguments: The rest of its `sys.argv`.
-        folder: Where it runs; None: in the folder of this process.
+        folder: Where it runs; by default in the folder of this process.
         stderr: Where it writes errors, as for `subprocess.Popen`.
 
     Attributes:

@@ -16,8 +16,8 @@ from deskbook.desk.database import TOKEN_SECRET, USER
 from deskbook.services import fresh_redis
 from deskbook.serving import ServedApp, serving_app
 
-from reference_app.identity.service import OPERATOR_SCOPES, SCOPES
 from reference_app.identity.tokens import Tokens
+from reference_app.nouns import OPERATOR_SCOPES, SCOPES
 
 CONNECTIONS = 32
 ORDERS = 10_000

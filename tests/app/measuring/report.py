@@ -153,7 +153,7 @@ are shares, and were not measured in this run. What begins with "about" is an es
   receiving take the worker about two to three times as long as a bare answer. A page spends more on its
   JSON: making and writing 100 orders takes 0.33 ms as dataclasses, 1.35 as pydantic models.
 - The tail of a page was garbage collection: a full one took 0.1 s every few seconds, 4 ms since the objects
-  of the start are frozen (infra/garbage_collection.py).
+  of the start are frozen (infra/process/garbage_collection.py).
 - Placing an order: seven round trips (begin, lock of the key, look for its reply, hold the cash, order with
   job and event, store the reply, commit), which are most of it; PostgreSQL takes about half of the worker's
   processor time. They are the statements of different patterns and nouns, each of which can be read and

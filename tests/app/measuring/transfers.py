@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from measuring.desk import Desk
 from measuring.process import watching
 
-from reference_app.market.candle_lines import CSV_HEADER
+from reference_app.candles.lines import CSV_HEADER
 
 ROWS = 1_000_000
 DAYS = 10_000

@@ -153,7 +153,7 @@ class LineReader:
     """Puts the pieces that come out of a pipe or a socket together again.
 
     Args:
-        limit_bytes: What comes beyond is dropped; None: everything is read.
+        limit_bytes: What comes beyond is dropped; with None everything is read.
     """
 
     def __init__(self, limit_bytes: int | None = None) -> None:

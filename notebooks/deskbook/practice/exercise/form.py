@@ -20,7 +20,7 @@ HINT_LEVELS = 3
 FILES = {"exercise.ipynb", "checks.py", "solution.py", "hints.toml"}
 FOLDERS = {"also_right", "wrong"}
 
-#: What an unfinished exercise contains; `deskbook exercise new` writes it.
+#: What an author writes where something is still to be done.
 UNFINISHED = "TO DO"
 
 

@@ -10,12 +10,11 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deskbook.atomic_file import write_atomically
 from deskbook.checkout import work_folder
 
 FILE = ".progress.json"
@@ -113,14 +112,7 @@ class Progress:
             "version": 1,
             "exercises": {name: dataclasses.asdict(entries[name]) for name in sorted(entries)},
         }
-        handle, partial = tempfile.mkstemp(dir=self._folder, prefix=f"{FILE}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=2)
-            Path(partial).replace(path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        write_atomically(path, json.dumps(content, indent=2), mode=0o600)
 
 
 def _entry(facts: dict[str, Any]) -> ExerciseRecord:

@@ -43,6 +43,7 @@ class AsyncpgGate(Gate):
     """
 
     level = "every statement, COMMIT and ROLLBACK"
+    seam = "asyncpg"
 
     def __init__(self, dsn: str) -> None:
         super().__init__()

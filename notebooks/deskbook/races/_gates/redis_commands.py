@@ -22,6 +22,7 @@ class RedisGate(Gate):
     """Makes every Redis command a step."""
 
     level = "every command"
+    seam = "redis-py"
 
     def install(self) -> None:
         """Hook redis-py."""

@@ -77,7 +77,13 @@ class GatedSearch:
         self._scenario = scenario
         self._options = options
         self._gate = gate
-        self._runner = GatedRunner(scenario, gate, options.cancel)
+        self._runner = GatedRunner(
+            scenario,
+            gate,
+            options.cancel,
+            explore_clock=options.clock == "explored",
+            max_steps=options.max_steps,
+        )
         self._judge_first = judge_without_check(scenario.invariant, self._progress.serializable)
 
     async def run(self) -> Report:
@@ -110,6 +116,7 @@ class GatedSearch:
             await self._gate.close()
         progress.notes = sorted(runner.standstill.notes | self._gate.notes)
         progress.server_chose = runner.standstill.server_chose
+        progress.bounds = sorted(runner.bounds)
         return make_report(progress, found)
 
     async def _prepare(self) -> None:

@@ -30,7 +30,7 @@ _MANY = 1_000_000
 
 
 class Progress:
-    """The state of one search. It knows no runner, so every search has one, whatever its steps are.
+    """The state of one search. It knows no runner, so a search of any kind can have one.
 
     Args:
         scenario: What is run.
@@ -52,6 +52,7 @@ class Progress:
         budget_ended: Which budget ended before the search, or None.
         notes: What was not under control, as sentences for the report.
         server_chose: Whether a server decided which of several waiting requests went on.
+        bounds: What else was left out, each as words that say which interleavings were tried.
         clock_was_held_back: Whether the clock could have moved at a moment when it was not allowed to.
         was_bounded: Whether something that goes on for ever was followed for some rounds only.
         clients_left: Whether clients of endless streams left because nothing else could happen.
@@ -85,6 +86,7 @@ class Progress:
         self.budget_ended: str | None = None
         self.notes: list[str] = []
         self.server_chose = False
+        self.bounds: list[str] = []
         self.clock_was_held_back = False
         self.was_bounded = False
         self.clients_left = False

@@ -68,6 +68,8 @@ def _verdict(progress: Progress, found: Counterexample | None) -> tuple[Verdict,
         most = "1 preemption" if bound == 1 else f"{bound} preemptions"
         chosen = "; where several waited for one lock, the server chose" if progress.server_chose else ""
         return "bounded", f"{tried} with at most {most} were tried, {level}{chosen}"
+    if progress.bounds:
+        return "bounded", f"{tried} {' and '.join(progress.bounds)} were tried, {level}"
     if progress.was_cut:
         return (
             "bounded",

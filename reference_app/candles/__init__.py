@@ -1,0 +1,1 @@
+"""Daily candles of instruments: read, made into weeks and months, imported and exported."""

@@ -1,0 +1,1 @@
+"""What each process of the service does alike: it holds resources, and it ends cleanly."""

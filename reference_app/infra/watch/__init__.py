@@ -1,0 +1,1 @@
+"""What those see who watch the service: health and metrics."""
