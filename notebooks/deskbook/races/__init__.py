@@ -34,7 +34,18 @@ if TYPE_CHECKING:
     from deskbook.races._story.outcome import Failure
     from deskbook.races._story.report import Counterexample, NotProven, RaceFound, Report
     from deskbook.races._story.timeline import Timeline
-    from deskbook.races._subject.http_request import Request, delete, get, patch, post, put, request
+    from deskbook.races._subject.http_request import (
+        Request,
+        delete,
+        get,
+        patch,
+        post,
+        put,
+        request,
+        stream,
+    )
+    from deskbook.races._subject.sequence import in_sequence
+    from deskbook.races._subject.websocket import websocket
 
 __all__ = [
     "AsyncpgGate",
@@ -61,12 +72,15 @@ __all__ = [
     "explore",
     "explore_sync",
     "get",
+    "in_sequence",
     "patch",
     "post",
     "put",
     "replay",
     "request",
+    "stream",
     "suspends",
+    "websocket",
 ]
 
 #: Module -> its public names. They are imported on first use: the pytest plugin lives in this package, and a
@@ -88,7 +102,9 @@ _HOMES = {
     "_story.outcome": ("Failure",),
     "_story.report": ("Counterexample", "NotProven", "RaceFound", "Report"),
     "_story.timeline": ("Timeline",),
-    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request"),
+    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request", "stream"),
+    "_subject.sequence": ("in_sequence",),
+    "_subject.websocket": ("websocket",),
 }
 
 
