@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from reference_app.accounts.service import HELD, TransactionKind, post
 from reference_app.infra.database.engine import Sessions, driver_connection
+from reference_app.infra.database.once import Once, run_once
 from reference_app.infra.process.resources import Resources
 from reference_app.market.service import MarketService
 from reference_app.orders import lifecycle
@@ -23,7 +24,7 @@ from reference_app.orders.models import Amendment, NewOrder, OrderRow
 from reference_app.orders.problems import NoLimitPrice, OrderIsFinal, OrderNotFound, QuantityAlreadyFilled
 from reference_app.orders.repository import NEWEST_FIRST, OrderReader, OrderRepository
 from reference_app.orders.states import OrderState
-from reference_app.patterns.idempotency_key import IdempotencyKeys, Reply
+from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.problem_details import Problem
 from reference_app.portfolio.service import reserve
@@ -59,26 +60,14 @@ class OrderService:
 
     def __init__(self, engine: AsyncEngine, sessions: Sessions, market: MarketService) -> None:
         self._engine, self._sessions, self._market = engine, sessions, market
-        self.keys = IdempotencyKeys(sessions, keep_refusals=False)
 
-    async def place(
-        self,
-        owner_id: uuid.UUID,
-        order: NewOrder,
-        *,
-        key: str,
-        sent: bytes,
-        render: Callable[[OrderRow], Reply],
-    ) -> Reply:
+    async def place(self, owner_id: uuid.UUID, order: NewOrder, once: Once[OrderRow]) -> Reply:
         """Accept an order once, however often it is sent.
 
         Args:
             owner_id: The user who places it.
             order: What is wanted.
-            key: The idempotency key that came with it.
-            sent: The fingerprint of the request: the same key with another one is refused.
-            render: Makes the reply, inside the transaction: it is stored with the order, so that a repeated
-                request gets the same one.
+            once: The key that came with it, and the reply.
 
         Raises:
             IdempotencyError: The key is in use at this moment, or belongs to another request.
@@ -92,7 +81,7 @@ class OrderService:
         except Problem as refusal:
             terms = refusal
 
-        async def work(session: AsyncSession) -> Reply:
+        async def work(session: AsyncSession) -> OrderRow:
             if isinstance(terms, Problem):
                 raise terms
             if terms.hold_price is None:
@@ -102,10 +91,9 @@ class OrderService:
                 sides = {order.account_id: -held, HELD: held}
                 await post(session, TransactionKind.HOLD, sides, owner_id=owner_id)
             orders = OrderRepository(session)
-            placed = await orders.place(owner_id, order, terms.instrument_id, terms.hold_price)
-            return render(placed)
+            return await orders.place(owner_id, order, terms.instrument_id, terms.hold_price)
 
-        return await self.keys.run(str(owner_id), key, sent, work)
+        return await run_once(self._sessions, str(owner_id), once, work)
 
     async def order(self, owner_id: uuid.UUID, order_id: int) -> OrderRow:
         """Return one order of the user.
