@@ -13,6 +13,7 @@ import uvicorn
 from reference_app.app import create_app
 from reference_app.infra.database.engine import create_engine
 from reference_app.infra.database.startup import StartupError, check_database
+from reference_app.infra.http.bounded_protocol import BoundedProtocol
 from reference_app.infra.watch.metrics import FOLDER
 from reference_app.processes import PROCESSES
 from reference_app.settings import Settings, SettingsError, load_settings, token_secret
@@ -51,6 +52,7 @@ def main() -> None:
     options = {
         "host": arguments.host,
         "port": arguments.port,
+        "http": BoundedProtocol,
         "timeout_keep_alive": settings.keep_alive_s,
         "timeout_graceful_shutdown": 10,
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, closing
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from reference_app.identity.models import User
 from reference_app.identity.passwords import Passwords
@@ -12,8 +14,10 @@ from reference_app.identity.problems import InvalidGrant, InvalidScope, NameTake
 from reference_app.identity.repository import UserRepository
 from reference_app.identity.tokens import Tokens
 from reference_app.infra.database.engine import Sessions
+from reference_app.infra.database.once import Once, run_once
 from reference_app.infra.process.resources import Resources
 from reference_app.nouns import SCOPES
+from reference_app.patterns.idempotency_key import Reply
 from reference_app.settings import token_secret
 
 
@@ -39,12 +43,32 @@ class IdentityService:
             NameTaken: There is one with this name.
             Overloaded: Too many passwords are being hashed.
         """
-        password_hash = await self._passwords.hash(password)  # before the transaction: it takes long
+        add = await self._addition(name, password)
         async with self._sessions.begin() as session:
+            return await add(session)
+
+    async def register_once(self, name: str, password: str, once: Once[User]) -> Reply:
+        """Add a user as `register` does: once, however often it is asked for with the same key.
+
+        Raises:
+            IdempotencyError: The key is in use at this moment, or belongs to another request.
+            NameTaken: There is one with this name.
+            Overloaded: Too many passwords are being hashed.
+        """
+        add = await self._addition(name, password)
+        # Nobody has signed in yet: the key belongs to the name, which no other user can have.
+        return await run_once(self._sessions, f"name:{name}", once, add)
+
+    async def _addition(self, name: str, password: str) -> Callable[[AsyncSession], Awaitable[User]]:
+        password_hash = await self._passwords.hash(password)  # before the transaction: it takes long
+
+        async def add(session: AsyncSession) -> User:
             user = await UserRepository(session).add(name, password_hash, sorted(SCOPES))
-        if user is None:
-            raise NameTaken("Choose another name.")
-        return user
+            if user is None:
+                raise NameTaken("Choose another name.")
+            return user
+
+        return add
 
     async def sign_in(self, name: str, password: str, scopes: Iterable[str] = ()) -> tuple[str, set[str]]:
         """Return an access token and its scopes, for the right password.

@@ -16,6 +16,10 @@ from reference_app.orders.matching import Matching
 from reference_app.patterns.idempotency_key import IdempotencyKeys
 from reference_app.patterns.skip_locked_queue import JobQueue
 
+#: An accepted order is an obligation: its job is tried until it succeeds, at least every five minutes. With
+#: the queue's own limit, a database that is away for half a minute would end orders that have their 201.
+#: What fails again and again is seen with `python -m reference_app.operator orders list`.
+NEVER_GIVEN_UP = 2**31 - 1
 PURGE_INTERVAL_S = 60.0
 PURGE_BATCH = 1000
 
@@ -27,6 +31,7 @@ async def match(resources: Resources) -> None:
         sessions,
         handler_timeout_s=settings.matcher_lease_s / 2,
         lease_s=settings.matcher_lease_s,
+        max_tries=NEVER_GIVEN_UP,
     )
     async with open_market(resources) as market, asyncio.TaskGroup() as group:
         matching = Matching(market, look_again_s=settings.matcher_look_again_s)

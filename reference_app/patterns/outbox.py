@@ -74,7 +74,7 @@ _DONE = text("DELETE FROM outbox WHERE id = :id")
 _LATER = text("""UPDATE outbox SET tries = tries + 1,
     not_before = clock_timestamp() + make_interval(secs => least(2 ^ least(tries, 30), 300))
 WHERE id = :id""")
-_LAG = text("SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) FROM outbox")
+_LAG = text("SELECT extract(epoch FROM clock_timestamp() - min(created_at)) FROM outbox")
 
 
 @dataclass(frozen=True)

@@ -188,10 +188,10 @@ class JobQueue:
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             # Else a driver has cancelled itself: a failure like any other, which must not end the worker.
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if task is not None and task.cancelling():
                 with suppress(Exception):  # a deployment is no failure: free at once, and not counted
                     await asyncio.shield(self._give_back(job, wait_s=0, refund=1))
-                raise
+                raise asyncio.CancelledError from error  # whatever the handler has made of it
             self.failed += 1
             logging.getLogger(__name__).warning("job %s failed, run %s", job.id, job.tries, exc_info=True)
             await self._give_back(job, wait_s=min(2.0 ** min(job.tries - 1, 30), 300), refund=0)

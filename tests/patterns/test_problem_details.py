@@ -106,6 +106,11 @@ def request(app: Any, method: str, path: str, body: bytes = b"", length: int | N
     return sent[0]["status"], head, json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+def test_a_log_says_what_the_problem_was() -> None:
+    assert str(OutOfCredit("The price is 50.00.")) == "The price is 50.00."
+    assert str(OutOfCredit()) == "Out of credit"
+
+
 def test_a_problem_keeps_its_members_and_headers() -> None:
     status, headers, body = request(make_app(), "GET", "/problem")
     assert (status, headers["content-type"], headers["retry-after"]) == (409, MEDIA_TYPE, "5")

@@ -1,6 +1,7 @@
 """The work is done once, a caller may leave at any moment, and who comes later gets no old answer."""
 
 import asyncio
+import contextlib
 import doctest
 import functools
 import sys
@@ -368,6 +369,31 @@ async def test_work_may_ask_for_other_keys_and_what_it_leaves_behind_for_its_own
         is_over.set()
         assert await left[0] == 1
     assert flights.in_flight == 0
+
+
+@in_a_loop
+async def test_work_that_has_given_up_waiting_may_be_waited_for() -> None:
+    flights, gave_up, may_end = SingleFlight[Any](), asyncio.Event(), asyncio.Event()
+
+    async def impatient() -> str:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(flights.do("slow", slow), 0.01)
+        gave_up.set()
+        await may_end.wait()
+        return "done"
+
+    async def slow() -> Any:
+        await gave_up.wait()
+        asking.set()
+        return await flights.do("impatient", impatient)
+
+    asking = asyncio.Event()
+    holder = asyncio.create_task(flights.do("slow", slow))
+    caller = asyncio.create_task(flights.do("impatient", impatient))
+    await asyncio.wait_for(asking.wait(), 5)
+    await settle()
+    may_end.set()
+    assert await asyncio.wait_for(asyncio.gather(holder, caller), 5) == ["done", "done"]
 
 
 @in_a_loop

@@ -15,6 +15,7 @@ from deskbook.desk.companions import companions
 from deskbook.desk.database import PASSWORD, TOKEN_SECRET, USER, desk_template
 from deskbook.services import ServicesError, ensure, fresh_database, fresh_redis
 from reference_app.app import create_app
+from reference_app.infra.http.bounded_protocol import BoundedProtocol
 from reference_app.settings import SettingsError, load_settings
 
 GRACEFUL_SHUTDOWN_S = 10
@@ -74,7 +75,12 @@ def _run(listener: socket.socket, url: str, redis_url: str) -> None:
     )
     app = create_app(settings)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S)
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            log_level="info",
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        )
     )
     _end_cleanly(server)
     host, port = listener.getsockname()[:2]

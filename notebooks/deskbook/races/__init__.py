@@ -28,13 +28,24 @@ if TYPE_CHECKING:
         UnsupportedPython,
     )
     from deskbook.races._exploration import explore, explore_sync, replay
-    from deskbook.races._gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+    from deskbook.races._gates import AsyncpgGate, PsycopgGate, RedisGate, SQLAlchemyGate
     from deskbook.races._loop.stubs import suspends
     from deskbook.races._overlap import Overlap, can_overlap
     from deskbook.races._story.outcome import Failure
     from deskbook.races._story.report import Counterexample, NotProven, RaceFound, Report
     from deskbook.races._story.timeline import Timeline
-    from deskbook.races._subject.http_request import Request, delete, get, patch, post, put, request
+    from deskbook.races._subject.http_request import (
+        Request,
+        delete,
+        get,
+        patch,
+        post,
+        put,
+        request,
+        stream,
+    )
+    from deskbook.races._subject.sequence import in_sequence
+    from deskbook.races._subject.websocket import websocket
 
 __all__ = [
     "AsyncpgGate",
@@ -46,6 +57,7 @@ __all__ = [
     "Livelock",
     "NotProven",
     "Overlap",
+    "PsycopgGate",
     "RaceError",
     "RaceFound",
     "RedisGate",
@@ -60,12 +72,15 @@ __all__ = [
     "explore",
     "explore_sync",
     "get",
+    "in_sequence",
     "patch",
     "post",
     "put",
     "replay",
     "request",
+    "stream",
     "suspends",
+    "websocket",
 ]
 
 #: Each module has these public names. They are imported on first use: the pytest plugin lives here, and a
@@ -81,13 +96,15 @@ _HOMES = {
         "UnsupportedPython",
     ),
     "_exploration": ("explore", "explore_sync", "replay"),
-    "_gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
+    "_gates": ("AsyncpgGate", "PsycopgGate", "RedisGate", "SQLAlchemyGate"),
     "_loop.stubs": ("suspends",),
     "_overlap": ("Overlap", "can_overlap"),
     "_story.outcome": ("Failure",),
     "_story.report": ("Counterexample", "NotProven", "RaceFound", "Report"),
     "_story.timeline": ("Timeline",),
-    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request"),
+    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request", "stream"),
+    "_subject.sequence": ("in_sequence",),
+    "_subject.websocket": ("websocket",),
 }
 
 

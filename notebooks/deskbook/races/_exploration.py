@@ -33,8 +33,9 @@ async def explore(
     cancel: Sequence[str] = (),
     clock: Literal["explored", "idle"] = "explored",
     clock_jumps: Sequence[float] = (),
-    gate: Gate | None = None,
+    gate: Gate | Sequence[Gate] | None = None,
     send: Literal["asgi", "httpx"] = "asgi",
+    setup: Sequence[Any] = (),
     reduce: bool = True,
     seed: int = 0,
     max_steps: int = 2_000,
@@ -67,7 +68,9 @@ async def explore(
         clock_jumps: Seconds that the clock may jump, each once, at any step: for a TTL that no timer stands
             for.
         gate: `SQLAlchemyGate`, `AsyncpgGate` or `RedisGate`: real servers, one statement or command a step.
+            A list of them where a service uses several servers: all are steps of one search.
         send: "asgi" calls the application; "httpx" goes through `httpx.AsyncClient`, which is slower.
+        setup: Requests that are sent one after the other before every schedule, outside of the search.
         reduce: Treat identical requests as interchangeable, and steps that ran framework code only as steps
             whose place does not matter. False tries every schedule.
         seed: For the random schedules.
@@ -84,7 +87,9 @@ async def explore(
     Example:
         report = await explore(make_app, {"A": post("/withdraw"), "B": post("/withdraw")}, invariant=check)
     """
-    scenario = Scenario(make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send)
+    scenario = Scenario(
+        make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send, setup=setup
+    )
     options = Options(
         oracle=oracle,
         preemption_bound=preemption_bound,
@@ -102,8 +107,9 @@ async def explore(
     if gate is None:
         return await explore_in_process(scenario, options)
     from deskbook.races._gates.search import explore_gated
+    from deskbook.races._gates.several import one_gate
 
-    return await explore_gated(scenario, options, gate)
+    return await explore_gated(scenario, options, one_gate(gate))
 
 
 def explore_sync(make_app: Callable[[], Any], requests: Mapping[str, Any], **options: Any) -> Report:

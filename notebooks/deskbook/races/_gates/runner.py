@@ -22,7 +22,7 @@ from deskbook.races._story.outcome import Failure
 from deskbook.races._story.run_result import RunResult, result_of
 from deskbook.races._subject.actors import REQUEST
 from deskbook.races._subject.lifespan import Lifespan
-from deskbook.races._subject.scenario import Scenario
+from deskbook.races._subject.scenario import Scenario, around_the_requests
 
 #: The label of the first operation of a request, which stands for its start.
 _START = "start"
@@ -110,12 +110,16 @@ class GatedRunner:
             Diverged: If an operation neither returned nor was blocked, or something moved by itself.
         """
         scenario, result = self.scenario, RunResult()
-        app, lifespan = await self._subject()
+        with around_the_requests("what is around the requests (make_app, reset, startup)"):
+            app, lifespan = await self._subject()
+        scenario.check_subject(app)
         result.app = self.app = app
         state = lifespan.state if lifespan is not None else None
+        with around_the_requests("the set-up"):
+            await scenario.set_up(app, state)
         before = asyncio.all_tasks()
         names = scenario.names if order is None else order
-        table = self._table = self.gate.table = Table()
+        table = self._table = self.gate.table = Table(gated_packages=self.gate.packages)
         loop = asyncio.get_running_loop()
         timers, threads = HeldTimers(loop), ThreadWatch(loop)
         self._timers = timers

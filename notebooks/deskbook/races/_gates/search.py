@@ -10,7 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 
-from deskbook.races._errors import Diverged
+from deskbook.races._errors import Diverged, NotStarted
 from deskbook.races._gates.base import Gate
 from deskbook.races._gates.recorder import GatedRecorder
 from deskbook.races._gates.runner import AsyncJudge, GatedRunner
@@ -23,6 +23,7 @@ from deskbook.races._search.options import Options
 from deskbook.races._search.progress import Progress
 from deskbook.races._search.rehearsal import RehearsedRun
 from deskbook.races._search.verdict import make_report
+from deskbook.races._search.watchdog import TookTooLong, Watchdog
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.report import Counterexample, Report
 from deskbook.races._story.run_result import RunResult
@@ -34,9 +35,6 @@ ATTEMPTS = 20
 
 #: Candidates that are tried to make a counterexample smaller: each takes milliseconds against a server.
 _CANDIDATES = 30
-
-#: Random schedules that are tried at least, where a budget of schedules is given.
-_RANDOM_RUNS = 20
 
 
 async def explore_gated(scenario: Scenario, options: Options, gate: Gate) -> Report:
@@ -92,6 +90,8 @@ class GatedSearch:
         """Search and report."""
         progress, runner = self._progress, self._runner
         progress.begin()
+        watchdog = Watchdog(self._options.max_seconds)
+        watchdog.__enter__()
         try:
             try:
                 await self._prepare()
@@ -106,9 +106,12 @@ class GatedSearch:
                     await self._rehearse(progress.rehearsal.closing_run())
             except Diverged as error:
                 progress.diverged = str(error)
+            except (NotStarted, TookTooLong) as error:
+                progress.give_up(str(error))
             runner.set_symmetry(())
             found = await self._counterexample(*progress.failing) if progress.failing is not None else None
         finally:
+            watchdog.__exit__()
             await runner.close()
             await self._gate.close()
         progress.notes = sorted(runner.standstill.notes | self._gate.notes)
@@ -149,7 +152,7 @@ class GatedSearch:
 
     async def _sample(self) -> None:
         progress = self._progress
-        for chooser in progress.random_choosers(_RANDOM_RUNS):
+        for chooser in progress.random_choosers():
             progress.renaming = {}
             progress.note_random_run(chooser, await self._runner.run(chooser, self._judge_all_names))
 

@@ -6,10 +6,15 @@ thread does between two steps is another thing in every run. The explorer cannot
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from deskbook.races import _frames as frames
+
+#: The package that the explorer is a part of: what it starts for a notebook is nobody's service.
+_TOOLKIT = str(Path(__file__).parents[2]) + os.sep
 
 
 class Bystanders:
@@ -34,7 +39,9 @@ class Bystanders:
 def _is_of_the_service(thread: threading.Thread) -> bool:
     """Tell whether a thread that was there before runs code of the service, imported earlier."""
     code = _code_of(thread)
-    return code is not None and frames.is_shown(code.co_filename)
+    return (
+        code is not None and frames.is_shown(code.co_filename) and not code.co_filename.startswith(_TOOLKIT)
+    )
 
 
 def _code_of(thread: threading.Thread) -> Any:

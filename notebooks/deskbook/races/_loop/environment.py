@@ -15,6 +15,7 @@ from deskbook.races._subject.actors import REQUEST
 #: How often a timer of one place may fire before requests that could run, in one run. A heartbeat would
 #: otherwise be let tick for ever before the first of them.
 MAX_TICKS_OF_A_TIMER = 4
+MAX_TICKS_OF_THE_APP = 2
 
 
 class Environment:
@@ -113,9 +114,11 @@ class Environment:
 
     def _has_fired_enough(self) -> bool:
         """Tell whether the next timer belongs to something periodic, which would tick for ever."""
-        if not self._ticks or max(self._ticks.values()) < MAX_TICKS_OF_A_TIMER:
+        if not self._ticks or max(self._ticks.values()) < MAX_TICKS_OF_THE_APP:
             return False
-        if self._ticks[self._owner_of_next_timer()] < MAX_TICKS_OF_A_TIMER:
+        is_of_a_request = bool(_request_of(self._loop.timers[0][2]))
+        most = MAX_TICKS_OF_A_TIMER if is_of_a_request else MAX_TICKS_OF_THE_APP
+        if self._ticks[self._owner_of_next_timer()] < most:
             return False
         self.clock_was_bounded = True
         return True

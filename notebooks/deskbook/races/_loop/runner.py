@@ -23,7 +23,7 @@ from deskbook.races._search.judges import Judge, failure_of_error, failure_of_va
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.run_result import RunResult, result_of
 from deskbook.races._subject.lifespan import Lifespan
-from deskbook.races._subject.scenario import Check, Scenario, as_coroutine
+from deskbook.races._subject.scenario import Check, Scenario, around_the_requests, as_coroutine
 
 
 class Watcher(Protocol):
@@ -120,13 +120,17 @@ class InProcess:
         result = RunResult()
         lifespan: Lifespan | None = None
         try:
-            app, lifespan = self._subject()
+            with around_the_requests("what is around the requests"):
+                app, lifespan = self._subject()
             result.app = app
             if self.watcher is not None:
                 self.watcher.subject(app)
             state = lifespan.state if lifespan is not None else None
             names = scenario.names if order is None else order
             cancellable = self._cancellable if order is None else ()
+            if scenario.setup:
+                with around_the_requests("the set-up"):
+                    loop.run_setup(scenario.set_up(app, state))
             for name in names:
                 loop.spawn(name, scenario.start(name, app, state))
             try:
@@ -146,7 +150,8 @@ class InProcess:
                 if task.done():
                     result.responses[name] = result_of(task)
             if scenario.observe is not None:
-                result.state = self.call(scenario.observe, app)
+                with around_the_requests("observe"):
+                    result.state = self.call(scenario.observe, app)
             if result.escaped or result.cut is not None:
                 result.failure = None
             elif result.failure is None:
@@ -212,16 +217,23 @@ class InProcess:
     def _subject(self) -> tuple[Any, Lifespan | None]:
         scenario = self.scenario
         if scenario.reset is None:
-            app = self.call(scenario.make_app)
+            app = self._make()
             return app, self._start(app)
         if self._kept is None:
-            self._kept = self.call(scenario.make_app)
+            self._kept = self._make()
             self._kept_lifespan = self._start(self._kept)
-        if scenario.reset_takes_app:
-            self.call(scenario.reset, self._kept)
-        else:
-            self.call(scenario.reset)
+        with around_the_requests("reset"):
+            if scenario.reset_takes_app:
+                self.call(scenario.reset, self._kept)
+            else:
+                self.call(scenario.reset)
         return self._kept, self._kept_lifespan
+
+    def _make(self) -> Any:
+        with around_the_requests("make_app"):
+            app = self.call(self.scenario.make_app)
+        self.scenario.check_subject(app)
+        return app
 
     def _let_clients_leave(self) -> bool:
         """Let the clients of streams go when nothing else can happen; tell whether there was one."""
@@ -235,7 +247,8 @@ class InProcess:
     def _start(self, app: Any) -> Lifespan | None:
         lifespan = self.scenario.lifespan_of(app)
         if lifespan is not None:
-            self.loop.run_setup(lifespan.start())
+            with around_the_requests("the startup (lifespan)"):
+                self.loop.run_setup(lifespan.start())
             self.scenario.hand_on(app, lifespan.state)
         return lifespan
 

@@ -12,7 +12,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 
-from deskbook.races._errors import Diverged
+from deskbook.races._errors import Diverged, NotStarted
 from deskbook.races._loop.recorder import record
 from deskbook.races._loop.runner import InProcess
 from deskbook.races._schedule import Step
@@ -23,6 +23,7 @@ from deskbook.races._search.options import Options
 from deskbook.races._search.progress import Progress
 from deskbook.races._search.rehearsal import RehearsedRun
 from deskbook.races._search.verdict import EVERY_AWAIT, make_report
+from deskbook.races._search.watchdog import GRACE_S, TookTooLong, Watchdog
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.report import Counterexample, Report
 from deskbook.races._story.run_result import RunResult
@@ -33,9 +34,6 @@ _RUNS_BETWEEN_LOOKS = 16
 
 #: Seconds of search after which the caller's own loop may run.
 _SLICE_S = 0.05
-
-#: Random schedules that are tried at least, where a budget of schedules is given.
-_RANDOM_RUNS = 50
 
 
 async def explore_in_process(scenario: Scenario, options: Options) -> Report:
@@ -74,8 +72,15 @@ class InProcessSearch:
 
     def slices(self) -> Iterator[None]:
         """Search; pause now and then, so that the caller can let its own loop run."""
+        self.progress.begin()
+        with Watchdog(self._options.max_seconds):
+            try:
+                yield from self._slices()
+            except (NotStarted, TookTooLong) as error:
+                self.progress.give_up(str(error))
+
+    def _slices(self) -> Iterator[None]:
         progress = self.progress
-        progress.begin()
         progress.begin_systematic_part()
         try:
             with self._runner.in_control():
@@ -107,10 +112,15 @@ class InProcessSearch:
     def report(self) -> Report:
         """Return the report of a search that has ended."""
         progress, runner = self.progress, self._runner
-        with runner.in_control():
+        found = None
+        with runner.in_control(), Watchdog(progress.left_s):
             runner.loop.set_symmetry(())
-            found = self._counterexample(*progress.failing) if progress.failing is not None else None
-            runner.close()
+            try:
+                if progress.failing is not None:
+                    found = self._counterexample(*progress.failing)
+                runner.close()
+            except (NotStarted, TookTooLong) as error:
+                progress.give_up(str(error))
         if runner.ungated:
             used = ", ".join(sorted(runner.ungated))
             progress.notes.append(f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers")
@@ -128,6 +138,11 @@ class InProcessSearch:
     def _prepare(self) -> None:
         progress, runner = self.progress, self._runner
         for rehearsed in progress.rehearsal.runs(has_seeds=True):
+            if progress.is_over:
+                progress.give_up(
+                    f"the budget of {self._options.max_seconds:g} seconds ended before the search"
+                )
+                return
             self._rehearse(rehearsed)
         if progress.serializable is not None and progress.rehearsal.undecided is None:
             for run in progress.serializable.sequential_runs():
@@ -197,7 +212,7 @@ class InProcessSearch:
         """Try random schedules with what is left of the budget."""
         progress = self.progress
         judge = self._judge_all_names if progress.twins else self._judge
-        for chooser in progress.random_choosers(_RANDOM_RUNS):
+        for chooser in progress.random_choosers():
             progress.renaming = {}
             progress.note_random_run(chooser, self._runner.run(chooser, judge))
 
@@ -214,6 +229,8 @@ class InProcessSearch:
         return found
 
     def _attempt(self, wish: Sequence[Step], failure: Failure) -> Attempt:
+        if self.progress.left_s < -GRACE_S / 2:
+            return None  # a counterexample that is not the smallest is better than one that comes too late
         chooser = Lenient(wish)
         try:
             result = self._runner.run(chooser, self._judge)

@@ -134,6 +134,8 @@ class UnsuspendedAwaits:
         code = frame.f_code
         if event != "call" or not code.co_flags & inspect.CO_COROUTINE or not _cannot_suspend(code):
             return
+        if code.co_name.startswith("__"):
+            return  # the two ends of an `async with` often need not wait
         caller = frame.f_back
         if (
             caller is not None

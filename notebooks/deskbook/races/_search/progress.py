@@ -125,6 +125,15 @@ class Progress:
         return time.perf_counter() > self._began + self.options.max_seconds
 
     @property
+    def left_s(self) -> float:
+        """Seconds that are left of the budget; below zero when it has ended."""
+        return self._began + self.options.max_seconds - time.perf_counter()
+
+    def give_up(self, reason: str) -> None:
+        """Note that nothing can be decided any more."""
+        self.rehearsal.undecided = self.rehearsal.undecided or reason
+
+    @property
     def deadline(self) -> float:
         """When the present part ends, as `time.perf_counter` counts."""
         return self._deadline
@@ -146,14 +155,13 @@ class Progress:
             return None
         return self.frontier.pop()
 
-    def random_choosers(self, at_least: int) -> Iterator[Priorities]:
+    def random_choosers(self) -> Iterator[Priorities]:
         """Yield choosers for random schedules until one of them fails or the budget has ended.
 
-        Args:
-            at_least: Schedules to try where a budget of schedules is given, however small it is.
+        A budget of schedules gives a quarter of its number to them, on top.
         """
         limit = self.options.max_schedules
-        for number in range(_MANY if limit is None else max(at_least, limit // 4)):
+        for number in range(_MANY if limit is None else limit // 4):
             if self.failing is not None or time.perf_counter() > self._deadline:
                 return
             yield Priorities(self.options.seed * 1_000_003 + number, len(self.first_run))

@@ -26,7 +26,7 @@ from deskbook.races._subject.scenario import Scenario
 USUAL, OTHER = 0, 1
 
 #: Answers with which a framework refuses a request that never reaches the code of the service.
-NEVER_REACHED = ("401", "404", "405", "415", "422")
+NEVER_REACHED = ("401", "404", "405", "415", "422", "with ")
 
 #: Differences that are named in a sentence.
 _MOST_NAMED = 3
@@ -205,7 +205,7 @@ class Rehearsal:
         for name in list(self._refused):
             value = result.responses.get(name)
             if name in result.responses:
-                reason = _refusal(value)
+                reason = _refusal(value, counts_errors=self._compares)
                 if reason is None:
                     del self._refused[name]
                 else:
@@ -257,8 +257,18 @@ class Rehearsal:
         )
 
 
-def _refusal(value: Any) -> str | None:
-    """Return how a request was refused, or None if it was not."""
+def _refusal(value: Any, *, counts_errors: bool) -> str | None:
+    """Return how a request was refused, or None if it was not.
+
+    Args:
+        value: What it was answered.
+        counts_errors: Whether a function that raised was refused; a rule of the caller's own may expect that.
+    """
+    if isinstance(value, Exception) and counts_errors:
+        return f"with {type(value).__name__}: {value}"
+    if isinstance(value, list):
+        found = (_refusal(one, counts_errors=counts_errors) for one in value)
+        return next(filter(None, found), None)
     if isinstance(value, httpx.Response):
         failed = value.extensions.get("exception")
         if failed is not None:

@@ -38,12 +38,12 @@ def make_report(progress: Progress, found: Counterexample | None) -> Report:
 def _verdict(progress: Progress, found: Counterexample | None) -> tuple[Verdict, str]:
     if found is not None:
         return "counterexample", "one interleaving is enough"
+    if progress.rehearsal.undecided is not None:
+        return "inconclusive", progress.rehearsal.undecided
     if progress.diverged is not None:
         return "inconclusive", "a schedule could not be repeated, so nothing is proven"
     if progress.notes:
         return "inconclusive", "something ran outside the explorer's control, so nothing is proven"
-    if progress.rehearsal.undecided is not None:
-        return "inconclusive", progress.rehearsal.undecided
     if progress.cut is not None:
         return "inconclusive", progress.cut
     if progress.budget_ended is not None:

@@ -32,6 +32,11 @@ App = Callable[..., Awaitable[None]]
 class Stream(Protocol):
     """An answer that is on its way."""
 
+    @property
+    def is_open_stream(self) -> bool:
+        """Whether it is a stream of events that has begun and not ended."""
+        ...
+
     def leave(self) -> None:
         """Let the client go: what is sent from now on reaches nobody."""
 
@@ -224,7 +229,7 @@ class _SuspendingTransport(httpx.ASGITransport):
 
     def __init__(self, app: App, state: dict[str, Any] | None, leave_after: int | None = None) -> None:
         self.failure: Exception | None = None
-        self.is_open_stream = False
+        self.is_open_stream: bool = False
         self._leave_after = leave_after
         self._send: Callable[[Message], Awaitable[None]] | None = None
 

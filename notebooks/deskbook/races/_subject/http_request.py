@@ -57,6 +57,17 @@ def request(method: str, path: str, **options: Any) -> Request:
     return Request(method.upper(), path, options)
 
 
+def stream(path: str, *, leave_after: int, **options: Any) -> Request:
+    """Describe a client that reads a stream and goes away in the middle of it, as a browser does.
+
+    Args:
+        path: For instance `/events`.
+        leave_after: Parts of the answer after which it goes.
+        **options: As those of `request`.
+    """
+    return Request("GET", path, options, leave_after)
+
+
 def get(path: str, **options: Any) -> Request:
     """Describe a GET request; see `request`."""
     return request("GET", path, **options)
