@@ -68,8 +68,14 @@ class StateFolder:
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
             found = self.path.lstat()
-        except FileNotFoundError:  # removed between the two lines by a supervisor that ends: make it again
-            return self.create()
+        except FileNotFoundError as error:
+            if self.path.parent.is_dir():
+                # Removed between the two lines by a supervisor that ends: make it again.
+                return self.create()
+            raise ServicesError(
+                f"The folder {self.path} cannot be made: {self.path.parent} is not there ({error.strerror}).",
+                "Make that folder, or set TMPDIR to a folder you may write to.",
+            ) from None
         except OSError as error:
             raise ServicesError(
                 f"The folder {self.path} cannot be made ({error.strerror}).",
