@@ -207,8 +207,8 @@ async def _empty_tables(connection: Any) -> list[str]:
     for table in tables:
         if await connection.fetchval(f"select exists (select from {table})"):  # noqa: S608 - quoted by format
             raise ValueError(
-                f"--reset auto would empty {table}, which holds rows: name an empty database, or write the SQL "
-                f"that puts this one back, such as --reset 'truncate client'"
+                f"--reset auto would empty {table}, which holds rows: name an empty database, or write the "
+                f"SQL that puts this one back, such as --reset 'truncate client'"
             )
     return tables
 

@@ -165,9 +165,9 @@ def _notes_on(found: Counterexample | None) -> list[str]:
     if found is None or not found.recorded.has_threads:
         return []
     return [
-        "sync code was stepped by lines, and before a store such as that of `n += 1`; CPython with a GIL "
-        "lets another thread run only at a call, when a function begins and at the end of a loop's body, so look "
-        "whether the switches of this schedule stand at such places"
+        "sync code was stepped by lines, and before a store such as that of `n += 1`. CPython with a GIL "
+        "lets another thread run only at a call, when a function begins, and at the end of the body of a "
+        "loop, so look whether the switches of this schedule stand at such places"
     ]
 
 
