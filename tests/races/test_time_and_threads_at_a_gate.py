@@ -123,8 +123,9 @@ async def test_a_lock_that_nobody_gives_back_is_still_a_deadlock(redis_url):
 
     async with redis_client.from_url(redis_url) as client:
 
-        def make():
+        async def make():
             nonlocal lock
+            await client.flushdb()
             lock = asyncio.Lock()
             return app_with(never, client)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         UnsupportedPython,
     )
     from deskbook.races._exploration import explore, explore_sync, replay
-    from deskbook.races._gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+    from deskbook.races._gates import AsyncpgGate, PsycopgGate, RedisGate, SQLAlchemyGate
     from deskbook.races._loop.stubs import suspends
     from deskbook.races._overlap import Overlap, can_overlap
     from deskbook.races._story.outcome import Failure
@@ -57,6 +57,7 @@ __all__ = [
     "Livelock",
     "NotProven",
     "Overlap",
+    "PsycopgGate",
     "RaceError",
     "RaceFound",
     "RedisGate",
@@ -95,7 +96,7 @@ _HOMES = {
         "UnsupportedPython",
     ),
     "_exploration": ("explore", "explore_sync", "replay"),
-    "_gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
+    "_gates": ("AsyncpgGate", "PsycopgGate", "RedisGate", "SQLAlchemyGate"),
     "_loop.stubs": ("suspends",),
     "_overlap": ("Overlap", "can_overlap"),
     "_story.outcome": ("Failure",),

@@ -119,7 +119,7 @@ class GatedRunner:
             await scenario.set_up(app, state)
         before = asyncio.all_tasks()
         names = scenario.names if order is None else order
-        table = self._table = self.gate.table = Table()
+        table = self._table = self.gate.table = Table(gated_packages=self.gate.packages)
         loop = asyncio.get_running_loop()
         timers, threads = HeldTimers(loop), ThreadWatch(loop)
         self._timers = timers

@@ -37,6 +37,7 @@ class SeveralGates(Gate):
         super().__init__()
         self.level = ", ".join(dict.fromkeys(gate.level for gate in gates))
         self.seam = " and ".join(seams)
+        self.packages = frozenset().union(*(gate.packages for gate in gates))
 
     @property
     def table(self) -> Table | None:

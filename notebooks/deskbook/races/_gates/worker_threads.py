@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from deskbook.races._gates.base import Table
+from deskbook.races._gates.base import Gate, Operation, Table
 from deskbook.races._schedule import Step
 from deskbook.races._subject.actors import REQUEST
 
@@ -44,6 +46,9 @@ _IO_MODULES = frozenset(
         "redis",
     }
 )
+
+#: What the loop itself calls in a thread; it tells nobody anything about the service.
+_LOOKUPS = (socket.getaddrinfo, socket.getnameinfo)
 
 #: The call that a worker thread makes for a request; unset on the loop.
 THREAD_CALL: contextvars.ContextVar[ThreadCall | None] = contextvars.ContextVar(
@@ -80,15 +85,25 @@ class ThreadCall:
         if self.is_gated or event not in ("call", "c_call"):
             return
         if event == "call":
-            module = frame.f_globals.get("__name__")
+            package = _package_of(frame)
         else:
             owner = getattr(function, "__self__", None)
             module = getattr(function, "__module__", None) or type(owner).__module__
-        if str(module).partition(".")[0] in _IO_MODULES:
+            package = str(module).partition(".")[0]
+        if package in _IO_MODULES and not self._is_gated_library(package, frame):
             self.table.ungated.add(
                 f"NOT UNDER CONTROL: request {self.actor.request} did I/O in a worker thread that has no "
-                f"gate ({str(module).partition('.')[0]})"
+                f"gate ({package})"
             )
+
+    def _is_gated_library(self, package: str, caller: FrameType | None) -> bool:
+        """Tell whether it is a client library with a gate that does the I/O, such as to open a connection."""
+        gated = self.table.gated_packages
+        for _ in range(8):
+            if package in gated or caller is None:
+                break
+            package, caller = _package_of(caller), caller.f_back
+        return package in gated
 
     def end_if_over(self) -> None:
         """Take the call off the table once neither its thread nor a task is in it."""
@@ -100,7 +115,91 @@ class ThreadCall:
         """Tell whether it has not begun because all threads are taken."""
         if self.has_begun or self.limiter is None:
             return False
-        return bool(self.limiter.borrowed_tokens >= self.limiter.total_tokens)
+        # Not by what the limiter has lent: it lends to a call before the thread takes that up.
+        inside = [call for call in self.table.thread_calls if call.limiter is self.limiter and call.is_inside]
+        return bool(len(inside) >= self.limiter.total_tokens)
+
+
+class Abandoned(BaseException):
+    """Ends the call of a worker thread whose run is over."""
+
+
+class ThreadTurn:
+    """Lets a thread stand at a gate, with what the search asks of a future.
+
+    Args:
+        on_go: Called on the loop when the search lets the operation through.
+    """
+
+    def __init__(self, on_go: Callable[[], None]) -> None:
+        self._on_go = on_go
+        self._event = threading.Event()
+        self._is_cancelled = False
+
+    def set_result(self, result: None) -> None:
+        """Let the thread go on."""
+        self._on_go()
+        self._event.set()
+
+    def cancel(self) -> None:
+        """End the call, because the run is over."""
+        self._is_cancelled = True
+        self._event.set()
+
+    def wait(self) -> None:
+        """Stand still, in the thread.
+
+        Raises:
+            Abandoned: If the run is over.
+        """
+        self._event.wait()
+        if self._is_cancelled:
+            raise Abandoned
+
+
+def pass_through_in_thread(
+    gate: Gate, label: str, session: Any, send: Callable[[], Any], *, is_choice: bool = True
+) -> Any:
+    """Do what `Gate.pass_through` does, for a sync statement in a worker thread.
+
+    Args:
+        gate: The gate.
+        label: The text of the operation.
+        session: What the server knows the connection by, or None.
+        send: Sends the operation and returns its result.
+        is_choice: False for what others cannot notice.
+
+    Raises:
+        Abandoned: If the run ended before the operation was let through.
+    """
+    call, table = THREAD_CALL.get(), gate.table
+    if call is None or table is None or call.table is not table:
+        return send()
+    operation: Operation
+
+    def started() -> None:
+        gate.started(table, operation)
+
+    turn = ThreadTurn(started)
+    operation = Operation(call.actor, label, session, None, turn)
+
+    def arrive() -> None:
+        if gate.table is table:
+            gate.arrive(table, operation)
+        else:
+            turn.cancel()  # the run has ended in the meantime
+
+    call.is_gated = True
+    try:
+        call.loop.call_soon_threadsafe(arrive if is_choice else started)
+        if is_choice:
+            turn.wait()
+        try:
+            return send()
+        finally:
+            call.loop.call_soon_threadsafe(gate.ended, table, operation)
+    finally:
+        call.is_gated = False
 
 
 class ThreadWatch:
@@ -179,6 +278,10 @@ class ThreadWatch:
         return future
 
 
+def _package_of(frame: FrameType | None) -> str:
+    return "" if frame is None else str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
 def _followed(call: ThreadCall, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that says, in its thread, when it begins and when it has ended."""
 
@@ -186,7 +289,7 @@ def _followed(call: ThreadCall, function: Callable[..., Any]) -> Callable[..., A
         call.is_inside = call.has_begun = True
         token = THREAD_CALL.set(call)
         watcher = sys.getprofile()
-        if watcher is None:
+        if watcher is None and function not in _LOOKUPS:
             sys.setprofile(call.watch_for_io)
         try:
             return function(*args)
