@@ -7,7 +7,7 @@ import textwrap
 import asyncpg
 import pytest
 from click.testing import CliRunner
-from deskbook.races import explore, get, in_sequence, post, stream, websocket
+from deskbook.races import AsyncpgGate, explore, get, in_sequence, post, replay, stream, websocket
 from deskbook.races._subject.http_files import read_http_file
 from deskbook.races.commands import explore as explore_command
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocketDisconnect
@@ -401,3 +401,40 @@ async def test_a_database_that_nobody_puts_back_is_noticed(project, bank, postgr
     found = await asyncio.to_thread(project.explore, *arguments)
     assert found.exit_code == 2
     assert "no request was accepted" in found.output or "Something outlives a run" in found.output
+
+
+@pytest.mark.parametrize("schedule", ["A3 B3 A9 B9", "A2 B9 A9"])
+@pytest.mark.parametrize("in_a_loop", [False, True])
+async def test_a_schedule_at_a_database_is_replayed(postgres_url, schedule, in_a_loop):
+    async def make():
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute("drop table if exists tally; create table tally (n int)")
+        await connection.execute("insert into tally values (0)")
+        await connection.close()
+        return postgres_url
+
+    async def add(url):
+        connection = await asyncpg.connect(url)
+        n = await connection.fetchval("select n from tally")
+        await connection.execute("update tally set n = $1", n + 1)
+        await connection.close()
+
+    async def added_twice(url, answers):
+        connection = await asyncpg.connect(url)
+        n = await connection.fetchval("select n from tally")
+        await connection.close()
+        return n == 2
+
+    def run():
+        return replay(
+            make,
+            {"A": add, "B": add},
+            schedule=schedule,
+            invariant=added_twice,
+            gate=AsyncpgGate(postgres_url),
+            strict=False,
+        )
+
+    found = run() if in_a_loop else await asyncio.to_thread(run)
+    assert "update tally set n" in found.recorded.text()
+    assert found.failure.kind == ("invariant" if schedule == "A2 B9 A9" else "none"), found.recorded

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import concurrent.futures
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from deskbook.races._loop.recorder import record
@@ -132,6 +133,8 @@ def replay(
     cancel: Sequence[str] = (),
     clock_jumps: Sequence[float] = (),
     send: Literal["asgi", "httpx"] = "asgi",
+    setup: Sequence[Any] = (),
+    gate: Gate | Sequence[Gate] | None = None,
     max_steps: int = 2_000,
     strict: bool = True,
 ) -> Counterexample:
@@ -150,6 +153,9 @@ def replay(
         cancel: Names that the schedule cancels; found in the schedule itself by default.
         clock_jumps: Seconds that the schedule jumps.
         send: "asgi" or "httpx".
+        setup: Requests that are sent before the run.
+        gate: The gate or gates of the search. Where a loop is running, the run has a loop of its own, in
+            another thread.
         max_steps: Steps after which the run counts as a livelock.
         strict: Refuse a schedule that cannot be followed. False skips the steps that cannot run, for
             code that has changed since the schedule was found.
@@ -163,7 +169,15 @@ def replay(
     """
     steps = Schedule.parse(schedule)
     check_schedule(schedule, steps, tuple(requests))
-    scenario = Scenario(make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send)
+    scenario = Scenario(
+        make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send, setup=setup
+    )
+    if gate is not None:
+        from deskbook.races._gates.search import replay_gated
+        from deskbook.races._gates.several import one_gate
+
+        options = Options(cancel=tuple(cancel) or steps.cancelled, max_steps=max_steps)
+        return _run(replay_gated(scenario, options, one_gate(gate), steps, strict=strict))
     runner = InProcess(
         scenario,
         cancellable=tuple(cancel) or steps.cancelled,
@@ -178,3 +192,13 @@ def replay(
         finally:
             runner.close()
     return run
+
+
+def _run(coroutine: Coroutine[Any, Any, Counterexample]) -> Counterexample:
+    """Run a coroutine on a loop of its own, also where one is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
