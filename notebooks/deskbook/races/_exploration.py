@@ -47,8 +47,8 @@ async def explore(
 
     Args:
         make_app: Returns a fresh application, or any object for service functions; called for every schedule.
-        requests: Name -> `post("/path", json=...)`, or a function that returns an awaitable (called with the
-            application if it takes an argument).
+        requests: Name -> `post("/path", json=...)`, `in_sequence(...)`, `websocket(...)`, `stream(...)`, or a
+            function that returns an awaitable (called with the application if it takes an argument).
         invariant: `check(app, responses)`, sync or async, called after every schedule. It fails by an
             assertion or by returning False. `responses` maps each name to an `httpx.Response`, a result or an
             exception. It must only read: it may be called several times for one run.
@@ -59,8 +59,10 @@ async def explore(
         reset: Puts one application back before every schedule, instead of making a new one. Faster, and
             trusted.
         preemption_bound: The highest number of preemptions to try; None for all interleavings.
-        max_seconds: Budget of time; the last fifth goes to random schedules (PCT).
-        max_schedules: Budget of schedules, for reports that do not depend on the machine.
+        max_seconds: Budget of time, what comes before the search included; the last fifth goes to random
+            schedules (PCT).
+        max_schedules: Budget of schedules, for reports that do not depend on the machine; a quarter of it
+            again goes to random ones.
         cancel: Names of requests whose task may be cancelled, once, at any step after their start. This is
             what a timeout or a cancelled scope does. It is not a client that goes away: uvicorn lets a
             handler finish.
@@ -75,7 +77,7 @@ async def explore(
         reduce: Treat identical requests as interchangeable, and steps that ran framework code only as steps
             whose place does not matter. False tries every schedule.
         seed: For the random schedules.
-        max_steps: Steps of one run after which it counts as a livelock.
+        max_steps: Steps after which a run is cut. It is a livelock if it goes round in a circle by then.
         stop_at_first: End at the first counterexample.
         collect_outcomes: Keep the set of different outcomes in `report.outcomes`.
 
