@@ -4,9 +4,10 @@ import asyncio
 import json
 import textwrap
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
-from deskbook.races import explore, get, in_sequence, post, stream, websocket
+from deskbook.races import AsyncpgGate, explore, get, in_sequence, post, replay, stream, websocket
 from deskbook.races._subject.http_files import read_http_file
 from deskbook.races.commands import explore as explore_command
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocketDisconnect
@@ -333,3 +334,107 @@ async def test_a_reader_of_a_stream_leaves_after_some_events(send):
     assert report.verdict == "bounded", (
         report
     )  # where nothing is published any more the reader leaves in the end
+
+
+# Servers.
+
+BANK = """
+    import contextlib
+    import os
+    import asyncpg
+    from fastapi import FastAPI, HTTPException
+
+    def create_app():
+        @contextlib.asynccontextmanager
+        async def lifespan(app):
+            async with asyncpg.create_pool(os.environ["BANK_URL"], min_size=2, max_size=2) as app.state.pool:
+                yield
+
+        app = FastAPI(lifespan=lifespan)
+
+        @app.post("/register/{name}", status_code=201)
+        async def register(name: str):
+            async with app.state.pool.acquire() as connection:
+                if await connection.fetchval("select 1 from client where name = $1", name):
+                    raise HTTPException(409)
+                await connection.execute("insert into client (name) values ($1)", name)
+            return name
+
+        return app
+"""
+
+
+@pytest.fixture
+async def bank(project, postgres_url, monkeypatch):
+    """A service at a database, and that database."""
+    monkeypatch.setenv("BANK_URL", postgres_url)
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("drop table if exists client; create table client (id serial, name text)")
+    project.write("service.py", BANK)
+    for name in ("A.http", "B.http"):
+        project.write(name, "POST /register/ada\n")
+    yield connection
+    await connection.execute("drop table client")
+    await connection.close()
+
+
+@pytest.mark.parametrize("reset", ["truncate client", "auto"])
+async def test_a_service_at_a_database_is_explored_by_the_command(project, bank, postgres_url, reset):
+    arguments = ("service:create_app", "A.http", "B.http", "--database", postgres_url, "--reset", reset)
+    found = await asyncio.to_thread(project.explore, *arguments, "--max-seconds", "30")
+    assert found.exit_code == 1, found.output
+    assert 'A then B: A: 201 "ada"; B: 409' in found.output
+    assert "insert into client (name)" in found.output
+
+
+async def test_a_table_that_holds_rows_is_not_emptied(project, bank, postgres_url):
+    await bank.execute("insert into client (name) values ('bob')")
+    arguments = ("service:create_app", "A.http", "B.http", "--database", postgres_url, "--reset", "auto")
+    found = await asyncio.to_thread(project.explore, *arguments)
+    assert found.exit_code == 2
+    assert "--reset auto would empty public.client, which holds rows" in found.output
+    assert await bank.fetchval("select count(*) from client") == 1
+
+
+async def test_a_database_that_nobody_puts_back_is_noticed(project, bank, postgres_url):
+    arguments = ("service:create_app", "A.http", "B.http", "--database", postgres_url)
+    found = await asyncio.to_thread(project.explore, *arguments)
+    assert found.exit_code == 2
+    assert "no request was accepted" in found.output or "Something outlives a run" in found.output
+
+
+@pytest.mark.parametrize("schedule", ["A3 B3 A9 B9", "A2 B9 A9"])
+@pytest.mark.parametrize("in_a_loop", [False, True])
+async def test_a_schedule_at_a_database_is_replayed(postgres_url, schedule, in_a_loop):
+    async def make():
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute("drop table if exists tally; create table tally (n int)")
+        await connection.execute("insert into tally values (0)")
+        await connection.close()
+        return postgres_url
+
+    async def add(url):
+        connection = await asyncpg.connect(url)
+        n = await connection.fetchval("select n from tally")
+        await connection.execute("update tally set n = $1", n + 1)
+        await connection.close()
+
+    async def added_twice(url, answers):
+        connection = await asyncpg.connect(url)
+        n = await connection.fetchval("select n from tally")
+        await connection.close()
+        return n == 2
+
+    def run():
+        return replay(
+            make,
+            {"A": add, "B": add},
+            schedule=schedule,
+            invariant=added_twice,
+            gate=AsyncpgGate(postgres_url),
+            strict=False,
+        )
+
+    found = run() if in_a_loop else await asyncio.to_thread(run)
+    assert "update tally set n" in found.recorded.text()
+    assert found.failure.kind == ("invariant" if schedule == "A2 B9 A9" else "none"), found.recorded

@@ -38,7 +38,11 @@ class NothingRan(click.ClickException):
 @click.option("--observe", metavar="MODULE:FUNCTION", help="observe(app), the state to compare and to show.")
 @click.option("--database", metavar="URL", help="PostgreSQL that the service uses: its statements are steps.")
 @click.option("--redis", metavar="URL", help="Redis or Valkey that the service uses: its commands are steps.")
-@click.option("--reset", metavar="SQL", help="Run before every schedule, to put the database back.")
+@click.option(
+    "--reset",
+    metavar="SQL|auto",
+    help="SQL to run before every schedule, or auto to empty all tables (which must be empty now).",
+)
 @click.option(
     "--setup",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -166,12 +170,18 @@ def _with_reset(make_app: Callable[[], Any], database: str | None, sql: str | No
         return make_app
     address = re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", database)
 
+    tables_to_empty: list[str] = []
+
     async def make() -> Any:
         import asyncpg
 
         connection = await asyncpg.connect(address)
         try:
-            await connection.execute(sql)
+            if sql != "auto":
+                await connection.execute(sql)
+            else:
+                tables_to_empty[:] = tables_to_empty or await _empty_tables(connection)
+                await connection.execute(f"truncate {', '.join(tables_to_empty)} restart identity cascade")
         finally:
             await connection.close()
         app = make_app()
@@ -179,6 +189,28 @@ def _with_reset(make_app: Callable[[], Any], database: str | None, sql: str | No
 
     make.__name__ = getattr(make_app, "__name__", "make_app")
     return make
+
+
+async def _empty_tables(connection: Any) -> list[str]:
+    """Return the tables of a database, all of which must be empty before they may be emptied.
+
+    Raises:
+        ValueError: For a table that holds rows, or a database without a table.
+    """
+    rows = await connection.fetch(
+        "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in "
+        "('pg_catalog', 'information_schema') and tablename <> 'alembic_version' order by 1"
+    )
+    tables = [str(row[0]) for row in rows]
+    if not tables:
+        raise ValueError("--reset auto found no table in the database: make its tables first (migrations)")
+    for table in tables:
+        if await connection.fetchval(f"select exists (select from {table})"):  # noqa: S608 - quoted by format
+            raise ValueError(
+                f"--reset auto would empty {table}, which holds rows: name an empty database, or write the "
+                f"SQL that puts this one back, such as --reset 'truncate client'"
+            )
+    return tables
 
 
 def _application(target: str, *, keeps_one: bool) -> Callable[[], Any]:

@@ -47,6 +47,18 @@ async def explore_gated(scenario: Scenario, options: Options, gate: Gate) -> Rep
         gate.remove()
 
 
+async def replay_gated(
+    scenario: Scenario, options: Options, gate: Gate, steps: Sequence[Step], *, strict: bool
+) -> Counterexample:
+    """Run one schedule of server operations; see `replay`."""
+    search = GatedSearch(scenario, options, gate)
+    gate.install()
+    try:
+        return await search.replay(steps, strict=strict)
+    finally:
+        gate.remove()
+
+
 class RoundRobin:
     """Lets the requests take turns, so that each of them opens the connections that it needs."""
 
@@ -216,6 +228,9 @@ class GatedSearch:
         if result.failure is None:
             self._progress.note_other_result(steps, failure)
             return None
+        return self._told(recorder, chooser, result)
+
+    def _told(self, recorder: GatedRecorder, chooser: Follow, result: RunResult) -> Counterexample:
         recorder.note_endings(result)
         schedule = Schedule(chooser.steps)
         timeline = Timeline(
@@ -225,7 +240,36 @@ class GatedSearch:
             steps=recorder.steps,
             failure=result.failure,
         )
-        return Counterexample.of(schedule, result.failure, chooser.cost, result.responses, timeline)
+        failure = result.failure or Failure("none", "this schedule breaks no rule")
+        return Counterexample.of(schedule, failure, chooser.cost, result.responses, timeline)
+
+    async def replay(self, steps: Sequence[Step], *, strict: bool) -> Counterexample:
+        """Run one schedule and note its statements.
+
+        Args:
+            steps: The schedule, as a person wrote it.
+            strict: Refuse a schedule that cannot be followed; False skips the steps that cannot run.
+
+        Raises:
+            Diverged: If the schedule cannot be followed.
+        """
+        recorder = GatedRecorder(self._runner)
+
+        def start_over() -> Follow:
+            recorder.start_over()
+            chooser = Follow(steps) if strict else Lenient(steps)
+            chooser.by_hand = True
+            return chooser
+
+        try:
+            await self._gate.open()
+            await self._runner.run(RoundRobin(), lambda result: None)
+            self._runner.on_step = recorder.on_step
+            return self._told(recorder, *await self._run_again(start_over, self._judge))
+        finally:
+            self._runner.on_step = None
+            await self._runner.close()
+            await self._gate.close()
 
 
 def _no_judgement(result: RunResult) -> None:

@@ -45,7 +45,7 @@ def record(
     recorder = Recorder(scenario.observe)
     runner.watcher = recorder
     runner.loop.on_step = recorder.on_step
-    ControlledCall.on_line = staticmethod(recorder.line)
+    ControlledCall.on_line = staticmethod(recorder.line_of_a_thread)
     try:
         result = runner.run(chooser, judge)
     finally:
@@ -60,6 +60,7 @@ def record(
         steps=recorder.steps,
         failure=result.failure,
         blocked=recorder.blocked,
+        has_threads=recorder.has_threads,
     )
     failure = result.failure or Failure("none", "this schedule breaks no rule")
     run = Counterexample.of(schedule, failure, chooser.cost, result.responses, timeline)
@@ -77,6 +78,7 @@ class Recorder:
         self._user_observe = observe
         self._app: Any = None
         self.blocked: list[str] = []
+        self.has_threads = False
         self.steps: list[RecordedStep] = []
         self._locks = LockTable()
         self._state: dict[str, str] = {}
@@ -141,6 +143,11 @@ class Recorder:
             self.line(frame)
         self._failed_at = here if event == "exception" else None
         return self._trace_line
+
+    def line_of_a_thread(self, frame: types.FrameType) -> None:
+        """Note that a line of sync code is about to run, in a thread."""
+        self.has_threads = True
+        self.line(frame)
 
     def line(self, frame: types.FrameType) -> None:
         """Note that a line of the service is about to run."""

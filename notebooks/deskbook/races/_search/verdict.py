@@ -30,7 +30,7 @@ def make_report(progress: Progress, found: Counterexample | None) -> Report:
         counterexample=found,
         answers=progress.rehearsal.answers,
         fails_in_sequence=found is not None and progress.rehearsal.failure is not None,
-        notes=_notes(progress),
+        notes=[*_notes(progress), *_notes_on(found)],
         outcomes=frozenset(progress.outcomes),
     )
 
@@ -159,6 +159,16 @@ def _notes(progress: Progress) -> list[str]:
     if progress.failing is None and progress.level == EVERY_AWAIT:
         notes.append("asyncio itself would run some of these orders only with real I/O in between")
     return notes
+
+
+def _notes_on(found: Counterexample | None) -> list[str]:
+    if found is None or not found.recorded.has_threads:
+        return []
+    return [
+        "sync code was stepped by lines, and before a store such as that of `n += 1`. CPython with a GIL "
+        "lets another thread run only at a call, when a function begins, and at the end of the body of a "
+        "loop, so look whether the switches of this schedule stand at such places"
+    ]
 
 
 def _counted(number: int) -> str:
