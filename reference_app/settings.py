@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     #: From SIGTERM to the end of listening; readiness says no at once, and balancers need time to hear it.
     shutdown_notice_s: float = Field(default=3.0, ge=0, le=60)
 
+    #: Where the process `operations` tells metrics, without a token: no place that clients reach.
+    operations_host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    operations_port: int = Field(default=8001, ge=0, le=65_535)
+
     max_accounts: int = Field(default=1000, ge=1, le=100_000)  # of one user
 
     matcher_tasks: int = Field(default=4, ge=1, le=100)  # each may hold a connection

@@ -26,6 +26,7 @@ from reference_app.orders.repository import NEWEST_FIRST, OrderReader, OrderRepo
 from reference_app.orders.states import OrderState
 from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.keyset_page import Page
+from reference_app.patterns.outbox import Event, Relay
 from reference_app.patterns.problem_details import Problem
 from reference_app.portfolio.service import reserve
 
@@ -203,6 +204,10 @@ class OperatorService:
         async with self._sessions.begin() as session:
             return await OrderRepository(session).hanging(HANGING_TRIES, size)
 
+    async def outbox_lag_s(self) -> float:
+        """Return for how many seconds the oldest event of an order has been waiting to be told."""
+        return await Relay(self._sessions, _told_by_the_relay).lag_s()
+
     async def restart(self, order_ids: Sequence[int]) -> list[int]:
         """Let the matchers look at these orders now, and return those that it concerns.
 
@@ -210,6 +215,10 @@ class OperatorService:
         """
         async with self._sessions.begin() as session:
             return await OrderRepository(session).try_now(order_ids)
+
+
+async def _told_by_the_relay(event: Event) -> None:
+    """Publish nothing: that is what the process `relay` is for."""
 
 
 def _existing(order: OrderRow | None) -> OrderRow:

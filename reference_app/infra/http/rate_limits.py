@@ -28,7 +28,7 @@ from reference_app.patterns.ttl_cache import TTLCache
 LEASE_S = 1.0
 MAX_CALLERS = 10_000
 #: Whoever watches the service must get through when everybody else is refused.
-EXEMPT = ("/health/", "/metrics")
+EXEMPT = frozenset({"/health/live", "/health/ready"})
 
 
 @dataclass
@@ -105,7 +105,7 @@ class RateLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the request, then run the app or refuse."""
         limiter = self._limiter(scope) if scope["type"] == "http" else None
-        if limiter is None or scope["path"].startswith(EXEMPT):
+        if limiter is None or scope["path"] in EXEMPT:
             await self._app(scope, receive, send)
             return
         decision, left = await limiter.hit(self._caller(scope))

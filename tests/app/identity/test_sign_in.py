@@ -335,9 +335,7 @@ async def test_every_route_of_a_users_data_needs_a_token(desk: RunningApp) -> No
     document = desk.app.openapi()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            is_open = path.startswith(
-                ("/health", "/problems", "/metrics", "/v1/instruments", "/v2/instruments")
-            )
+            is_open = path.startswith(("/health", "/problems", "/v1/instruments", "/v2/instruments"))
             is_open = is_open or (method, path) in {("post", "/v1/users"), ("post", "/v1/tokens")}
             assert bool(operation.get("security")) or is_open, f"{method} {path}"
             if operation.get("security"):
