@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     #: Requests a caller may make at once, and then again in each window; counted only with Redis.
     rate_limit: int = Field(default=6000, ge=1, le=10_000_000)
     rate_limit_window_s: int = Field(default=60, ge=1, le=86_400)
+    #: Passwords that an address may try for a name at once, and then again in each minute.
+    sign_in_limit: int = Field(default=20, ge=1, le=10_000)
     #: Where browsers may call from, separated by commas: https://desk.example,https://admin.desk.example
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     #: How long an idle connection is kept. Longer than the 60 s of common balancers: one that is closed here

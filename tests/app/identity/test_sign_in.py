@@ -350,3 +350,10 @@ def test_annotated_aliases_are_what_routes_use() -> None:
     alias = Annotated[Principal, requires("orders:write")]
     (security,) = alias.__metadata__  # type: ignore[attr-defined]
     assert security.scopes == ["orders:write"]
+
+
+@pytest.mark.parametrize("name", ["\x00", "ada\x00", "\ud7ff\x00", "Ada", "a b", "ada\n"])
+async def test_a_name_that_nobody_can_have_is_a_wrong_name(desk: RunningApp, name: str) -> None:
+    form = {"grant_type": "password", "username": name, "password": "x"}
+    reply = await desk.client.post("/v1/tokens", data=form)
+    assert (reply.status_code, reply.json()["error"]) == (400, "invalid_grant")
