@@ -14,7 +14,8 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from reference_app.accounts.service import HELD, TransactionKind, post
+from reference_app.accounts.problems import InsufficientFunds
+from reference_app.accounts.service import HELD, MAXIMUM_BALANCE, TransactionKind, post
 from reference_app.infra.database.engine import Sessions, driver_connection
 from reference_app.infra.database.once import Once, run_once
 from reference_app.infra.process.resources import Resources
@@ -162,9 +163,7 @@ class OrderService:
             OrderIsFinal: It is filled or rejected.
         """
         async with self._sessions.begin() as session:
-            order = await lifecycle.locked(session, order_id)
-            if order is None or order.owner_id != owner_id:
-                raise OrderNotFound
+            order = _existing(await lifecycle.locked(session, order_id, owner_id))
             if order.state == OrderState.CANCELLED:
                 return order
             check(order)
@@ -241,4 +240,6 @@ async def _amend(orders: OrderRepository, order: OrderRow, amendment: Amendment)
         limit_price = amendment.limit_price
         if hold_price is not None:
             hold_price = lifecycle.hold_price_of(limit_price)
+            if hold_price > MAXIMUM_BALANCE:  # rounded up past what its column and any balance can hold
+                raise InsufficientFunds("No balance covers such a price; nothing was changed.")
     await orders.amend(order, quantity, limit_price, hold_price)
