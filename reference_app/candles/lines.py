@@ -30,12 +30,12 @@ MAX_LINE_BYTES = 1024
 #: Some thousand lines: few round trips for each, and little memory.
 BLOCK_BYTES = 256 * 1024
 MAX_VOLUME = 10**18
-#: The source has so many decimals. These values are compared and stored; `Decimal` reckons with 28 digits in
-#: all, which is too few for them, so nothing is computed with them.
+#: The source has so many decimals, one more than `money` knows: these values are compared and stored, and
+#: nothing is computed with them.
 ADJUSTED_SCALE = 15
 
 _PRICE = text_pattern(4, anchored=False)
-_ADJUSTED = text_pattern(ADJUSTED_SCALE, anchored=False)
+_ADJUSTED = rf"(?:0|[1-9][0-9]{{0,13}})(?:\.[0-9]{{1,{ADJUSTED_SCALE}}})?"
 _FIELDS = (
     SYMBOL,
     "[0-9]{4}-[0-9]{2}-[0-9]{2}",

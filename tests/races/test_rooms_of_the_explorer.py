@@ -23,7 +23,7 @@ FOLDER = Path(deskbook.races.__file__).parent
 PUBLIC_NAMES = """
     AsyncpgGate BadSchedule Counterexample Deadlock Diverged Failure Livelock NotProven Overlap RaceError
     RaceFound RedisGate Report Request SQLAlchemyGate Timeline UngatedIO UnsupportedPython can_overlap delete
-    explore explore_sync get patch post put replay request
+    explore explore_sync get patch post put replay request suspends
 """
 
 #: What may be imported beside the package: the command and the plugin are named in pyproject.toml.

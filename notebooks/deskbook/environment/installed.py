@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from .lockfile import Pin, read_pins
+from deskbook.environment.lockfile import Pin, read_pins
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from deskbook.races._exploration import explore, explore_sync, replay
     from deskbook.races._gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+    from deskbook.races._loop.stubs import suspends
     from deskbook.races._overlap import Overlap, can_overlap
     from deskbook.races._story.outcome import Failure
     from deskbook.races._story.report import Counterexample, NotProven, RaceFound, Report
@@ -64,6 +65,7 @@ __all__ = [
     "put",
     "replay",
     "request",
+    "suspends",
 ]
 
 #: Module -> its public names. They are imported on first use: the pytest plugin lives in this package, and a
@@ -80,6 +82,7 @@ _HOMES = {
     ),
     "_exploration": ("explore", "explore_sync", "replay"),
     "_gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
+    "_loop.stubs": ("suspends",),
     "_overlap": ("Overlap", "can_overlap"),
     "_story.outcome": ("Failure",),
     "_story.report": ("Counterexample", "NotProven", "RaceFound", "Report"),

@@ -19,6 +19,10 @@ class Livelock(RaceError):
     """The requests keep running, in a fair order, and none of them ever finishes."""
 
 
+class CutShort(RaceError):
+    """A run was ended before its end: it says nothing, neither that it is right nor that it is wrong."""
+
+
 class Diverged(RaceError):
     """A schedule could not be followed: something that the explorer does not control changed the run."""
 

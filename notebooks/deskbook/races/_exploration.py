@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deskbook.races._loop.recorder import record
 from deskbook.races._loop.runner import InProcess
 from deskbook.races._loop.search import explore_in_process
-from deskbook.races._schedule import Schedule
+from deskbook.races._schedule import Schedule, check_schedule
 from deskbook.races._search.judges import crash
 from deskbook.races._search.options import Options
 from deskbook.races._story.report import Counterexample, Report
@@ -152,10 +152,11 @@ def replay(
         The run: `.failure`, `.responses`, `.timeline()`.
 
     Raises:
-        BadSchedule: If the schedule cannot be read.
+        BadSchedule: If the schedule cannot be read, or names what is no request.
         Diverged: If the schedule cannot be followed.
     """
     steps = Schedule.parse(schedule)
+    check_schedule(schedule, steps, tuple(requests))
     scenario = Scenario(make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send)
     runner = InProcess(
         scenario,
@@ -167,7 +168,7 @@ def replay(
     with runner.in_control():
         try:
             runner.warm_up()
-            run, _ = record(runner, judge, steps, strict=strict)
+            run, _ = record(runner, judge, steps, strict=strict, by_hand=True)
         finally:
             runner.close()
     return run

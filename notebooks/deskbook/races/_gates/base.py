@@ -27,7 +27,7 @@ class Operation:
         session: What the server knows the connection by (a backend pid), or None.
         may_block_s: Seconds after which a command that waits by design counts as blocked, or None.
         go: Set when the search lets it through.
-        sent_at_s: When it was let through, as the loop counts.
+        sent_at_s: When it was let through, as `time.monotonic` counts.
         blocked_by: Sessions that it waits for, as the server says.
         is_blocked: Whether the server, or a command that waits by design, holds it.
     """
@@ -50,6 +50,8 @@ class Table:
         waiting: Actor -> operation that stands at the gate.
         running: Actor -> operation that was let through and has not returned.
         sessions: Session -> the actor that used it last.
+        thread_calls: Calls in worker threads that have not come back.
+        ungated: What reached a server without a gate, as sentences for the report.
         changed: Set whenever an entry changes.
         actors: The names of the tasks.
         surprises: What moved although no step was taken.
@@ -59,6 +61,8 @@ class Table:
     waiting: dict[Step, Operation] = field(default_factory=dict)
     running: dict[Step, Operation] = field(default_factory=dict)
     sessions: dict[Any, Step] = field(default_factory=dict)
+    thread_calls: set[Any] = field(default_factory=set)
+    ungated: set[str] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     actors: Actors = field(default_factory=Actors)
     surprises: list[str] = field(default_factory=list)
@@ -197,7 +201,7 @@ class Gate(abc.ABC):
 
     def started(self, table: Table, operation: Operation) -> None:
         """Note that an operation is on its way."""
-        operation.sent_at_s = asyncio.get_running_loop().time()
+        operation.sent_at_s = time.monotonic()
         table.running[operation.actor] = operation
 
     def ended(self, table: Table, operation: Operation) -> None:

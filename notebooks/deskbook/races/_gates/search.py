@@ -21,6 +21,7 @@ from deskbook.races._search.judges import failure_of_error, failure_of_value, ju
 from deskbook.races._search.minimise import Attempt, minimise_async
 from deskbook.races._search.options import Options
 from deskbook.races._search.progress import Progress
+from deskbook.races._search.rehearsal import RehearsedRun
 from deskbook.races._search.verdict import make_report
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.report import Counterexample, Report
@@ -78,7 +79,13 @@ class GatedSearch:
         self._scenario = scenario
         self._options = options
         self._gate = gate
-        self._runner = GatedRunner(scenario, gate, options.cancel)
+        self._runner = GatedRunner(
+            scenario,
+            gate,
+            options.cancel,
+            explore_clock=options.clock == "explored",
+            max_steps=options.max_steps,
+        )
         self._judge_first = judge_without_check(scenario.invariant, self._progress.serializable)
 
     async def run(self) -> Report:
@@ -89,10 +96,14 @@ class GatedSearch:
             try:
                 await self._prepare()
                 progress.begin_systematic_part()
-                await self._search()
+                if progress.rehearsal.undecided is None:
+                    await self._search()
                 if progress.needs_random_part:
                     progress.begin_random_part()
                     await self._sample()
+                if progress.failing is None:
+                    runner.set_symmetry(())
+                    await self._rehearse(progress.rehearsal.closing_run())
             except Diverged as error:
                 progress.diverged = str(error)
             runner.set_symmetry(())
@@ -102,16 +113,30 @@ class GatedSearch:
             await self._gate.close()
         progress.notes = sorted(runner.standstill.notes | self._gate.notes)
         progress.server_chose = runner.standstill.server_chose
+        progress.bounds = sorted(runner.bounds)
         return make_report(progress, found)
 
     async def _prepare(self) -> None:
         # Connections are opened here, not in the explored region: a handshake is no step of the service.
         await self._gate.open()
         await self._runner.run(RoundRobin(), lambda result: None)
-        if self._progress.serializable is not None:
-            for run in self._progress.serializable.sequential_runs():
+        progress = self._progress
+        for rehearsed in progress.rehearsal.runs(has_seeds=False):
+            await self._rehearse(rehearsed)
+        if progress.serializable is not None and progress.rehearsal.undecided is None:
+            for run in progress.serializable.sequential_runs():
+                if progress.is_over:
+                    progress.serializable.is_complete = False
+                    break
                 await self._runner.run(run.chooser, run.note, order=run.order)
-        self._runner.set_symmetry(self._progress.twins)
+        self._runner.set_symmetry(progress.twins)
+
+    async def _rehearse(self, rehearsed: RehearsedRun) -> None:
+        is_full = len(rehearsed.order) == len(self._scenario.names)
+        rule = self._judge if is_full and self._progress.serializable is None else _no_judgement
+        result = await self._runner.run(rehearsed.chooser, rule, order=rehearsed.order)
+        rehearsed.note(result)
+        self._progress.rehearsal.note_failure(rehearsed.order, result.failure)
 
     async def _search(self) -> None:
         progress = self._progress
@@ -198,3 +223,7 @@ class GatedSearch:
             failure=result.failure,
         )
         return Counterexample.of(schedule, result.failure, chooser.cost, result.responses, timeline)
+
+
+def _no_judgement(result: RunResult) -> None:
+    return None

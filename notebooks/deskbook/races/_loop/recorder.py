@@ -25,7 +25,7 @@ from deskbook.races._subject.actors import REQUEST
 
 
 def record(
-    runner: InProcess, judge: Judge, steps: Sequence[Step], *, strict: bool = True
+    runner: InProcess, judge: Judge, steps: Sequence[Step], *, strict: bool = True, by_hand: bool = False
 ) -> tuple[Counterexample, Failure | None]:
     """Run a schedule once more, noting every line; return the run and why it fails, if it does.
 
@@ -34,12 +34,14 @@ def record(
         judge: Looks at the result.
         steps: The schedule.
         strict: Refuse a schedule that cannot be followed; False skips the steps that cannot run.
+        by_hand: Whether a person wrote the schedule, for the sentence that refuses it.
 
     Raises:
         Diverged: If the schedule cannot be followed.
     """
     scenario = runner.scenario
     chooser = Follow(steps) if strict else Lenient(steps)
+    chooser.by_hand = by_hand
     recorder = Recorder(scenario.observe)
     runner.watcher = recorder
     runner.loop.on_step = recorder.on_step

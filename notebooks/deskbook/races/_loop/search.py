@@ -21,6 +21,7 @@ from deskbook.races._search.judges import Judge, judge_without_check
 from deskbook.races._search.minimise import Attempt, minimise
 from deskbook.races._search.options import Options
 from deskbook.races._search.progress import Progress
+from deskbook.races._search.rehearsal import RehearsedRun
 from deskbook.races._search.verdict import EVERY_AWAIT, make_report
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.report import Counterexample, Report
@@ -67,6 +68,8 @@ class InProcessSearch:
             clock_jumps=options.clock_jumps,
             max_steps=options.max_steps,
         )
+        #: What a run without any concurrency must hold too; one that is compared with itself always does.
+        self._rule: Judge | None = None if self.progress.serializable is not None else self._make_judge()
         self._judge = self._make_judge()
 
     def slices(self) -> Iterator[None]:
@@ -81,6 +84,8 @@ class InProcessSearch:
             progress.diverged = str(error)
             return
         yield
+        if progress.rehearsal.undecided is not None or progress.rehearsal.escaped:
+            return
         while progress.failing is None or not self._options.stop_at_first:
             with self._runner.in_control():
                 more = self._search_for(_SLICE_S)
@@ -94,6 +99,10 @@ class InProcessSearch:
                     self._sample()
                 except Diverged as error:
                     progress.diverged = str(error)
+        if progress.failing is None and progress.diverged is None:
+            with self._runner.in_control():
+                self._runner.loop.set_symmetry(())
+                self._rehearse(progress.rehearsal.closing_run())
 
     def report(self) -> Report:
         """Return the report of a search that has ended."""
@@ -105,15 +114,42 @@ class InProcessSearch:
         if runner.ungated:
             used = ", ".join(sorted(runner.ungated))
             progress.notes.append(f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers")
+        progress.stubs_asked = sorted(runner.unsuspended.places)
+        progress.is_stubbed = runner.unsuspended.is_of_a_stub
+        if runner.bystanders.found:
+            beside = ", ".join(sorted(runner.bystanders.found))
+            progress.notes.append(f"NOT UNDER CONTROL: {beside} ran beside the requests")
+            progress.rehearsal.answers.beside.append(beside)
         progress.clock_was_held_back = runner.clock_was_held_back
+        progress.was_bounded = runner.was_bounded
+        progress.clients_left = runner.clients_left
         return make_report(progress, found)
 
     def _prepare(self) -> None:
-        self._runner.warm_up()
-        if self.progress.serializable is not None:
-            for run in self.progress.serializable.sequential_runs():
-                self._runner.run(run.chooser, run.note, order=run.order)
-        self._runner.loop.set_symmetry(self.progress.twins)
+        progress, runner = self.progress, self._runner
+        for rehearsed in progress.rehearsal.runs(has_seeds=True):
+            self._rehearse(rehearsed)
+        if progress.serializable is not None and progress.rehearsal.undecided is None:
+            for run in progress.serializable.sequential_runs():
+                if progress.is_over:
+                    progress.serializable.is_complete = False
+                    break
+                run.note(runner.run(run.chooser, _no_judgement, order=run.order))
+        runner.loop.set_symmetry(progress.twins)
+
+    def _rehearse(self, rehearsed: RehearsedRun) -> None:
+        # A rule is asked of full runs alone: it may look for the answer of every request.
+        is_full = len(rehearsed.order) == len(self._scenario.names)
+        judge = self._rule if self._rule is not None and is_full else _no_judgement
+        result = self._runner.run(
+            rehearsed.chooser,
+            judge,
+            order=rehearsed.order,
+            seed=rehearsed.seed,
+            is_watched=rehearsed.is_watched,
+        )
+        rehearsed.note(result)
+        self.progress.rehearsal.note_failure(rehearsed.order, result.failure)
 
     def _make_judge(self) -> Judge:
         check = self._scenario.invariant
@@ -186,3 +222,7 @@ class InProcessSearch:
         if result.failure is None or result.failure.kind != failure.kind:
             return None
         return chooser.steps, chooser.cost
+
+
+def _no_judgement(result: RunResult) -> None:
+    return None

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 
-
 #: Headers that say how or when an answer was sent, and nothing about what the service decided.
 UNCOMPARED_HEADERS = frozenset(
     {"connection", "content-length", "date", "server", "server-timing", "x-process-time"}

@@ -24,11 +24,14 @@ class Request:
         path: The path, with or without a query string.
         options: `json`, `params`, `headers`, `content`, `data`, `cookies`, `files`, as `httpx.Request` takes
             them.
+        leave_after: Parts of the answer after which the client goes away, as a browser leaves a stream of
+            events; None to read it to its end.
     """
 
     method: str
     path: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    leave_after: int | None = None
 
     @functools.cached_property
     def encoded(self) -> httpx.Request:

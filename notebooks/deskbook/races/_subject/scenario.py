@@ -54,16 +54,18 @@ class Scenario:
         self.names = tuple(requests)
         self.requests = dict(requests)
         self.has_http = any(isinstance(value, Request) for value in requests.values())
+        self._has_functions = any(not isinstance(value, Request) for value in requests.values())
         self.invariant = invariant
         self.observe = observe
         self.reset = reset
         self.reset_takes_app = reset is not None and takes_an_argument(reset)
         self._call = {"asgi": asgi.call_raw, "httpx": asgi.call_httpx}[send]
-        self._starters = {name: self._starter(value) for name, value in requests.items()}
+        self._templates: dict[str, asgi.RequestTemplate] = {}
+        self._starters = {name: self._starter(name, value) for name, value in requests.items()}
 
-    def _starter(self, value: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _starter(self, name: str, value: Any) -> Callable[[Any, Any], Awaitable[Any]]:
         if isinstance(value, Request):
-            template = asgi.RequestTemplate(value)
+            template = self._templates[name] = asgi.RequestTemplate(value)
             return lambda app, state: self._call(app, template, state)
         if not callable(value):
             raise TypeError(f"a request must be made with get(), post(), ... or be a function, not {value!r}")
@@ -79,7 +81,14 @@ class Scenario:
             app: The subject of the run.
             state: What the lifespan of an application handed on, or None without one.
         """
+        if name in self._templates:
+            self._templates[name].under_way = None
         return as_coroutine(self._starters[name](app, state))
+
+    def open_streams(self, name: str) -> list[asgi.Stream]:
+        """Return the streams of events that a request still reads."""
+        delivery = self._templates[name].under_way if name in self._templates else None
+        return [delivery] if delivery is not None and delivery.is_open_stream else []
 
     def check_cancellable(self, names: Iterable[str]) -> None:
         """Refuse to cancel what is not one of the requests.
@@ -95,12 +104,39 @@ class Scenario:
 
     def lifespan_of(self, app: Any) -> Lifespan | None:
         """Return the lifespan that must be started before the requests, or None if there is none."""
-        return Lifespan(app) if self.has_http and Lifespan.is_needed(app) else None
+        is_application = self.has_http or (callable(app) and hasattr(app, "router"))
+        return Lifespan(app) if is_application and Lifespan.is_needed(app) else None
+
+    def hand_on(self, app: Any, state: dict[str, Any] | None) -> None:
+        """Give the state of the lifespan to requests that a function sends by itself, as a server would.
+
+        `httpx.ASGITransport(app=app)` calls the application without it.
+        """
+        stack = getattr(app, "middleware_stack", None)
+        if state and stack is not None and not isinstance(stack, _WithState) and self._has_functions:
+            app.middleware_stack = _WithState(stack, state)
 
     @property
     def titles(self) -> dict[str, str]:
         """Name -> what the request is, such as "POST /withdraw"."""
         return {name: _title(request) for name, request in self.requests.items()}
+
+
+class _WithState:
+    """The middleware of an application, called with the state of its lifespan.
+
+    Args:
+        app: The middleware.
+        state: What the lifespan handed on.
+    """
+
+    def __init__(self, app: asgi.App, state: dict[str, Any]) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", dict(self._state))
+        await self._app(scope, receive, send)
 
 
 def _refuse_free_threading() -> None:
