@@ -436,7 +436,8 @@ async def test_a_failure_is_logged_and_a_handler_cannot_talk_a_worker_out_of_its
             raise LookupError("no such symbol")
 
         assert await queue.work_once(fail)
-        assert [it.getMessage() for it in caplog.records] == ["job 1 failed, run 1"]
+        # Not those of asyncio: what other tests have left is logged when it is collected.
+        assert [it.getMessage() for it in caplog.records if it.name != "asyncio"] == ["job 1 failed, run 1"]
         assert "no such symbol" in caplog.text
 
         async def stubborn(session: AsyncSession, job: Job) -> None:
