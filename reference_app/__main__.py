@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import os
 import sys
-import tempfile
 
 import uvicorn
 
 from reference_app.app import create_app
 from reference_app.infra.database.engine import create_engine
 from reference_app.infra.database.startup import StartupError, check_database
+from reference_app.infra.http.bounded_protocol import BoundedProtocol
 from reference_app.infra.watch.metrics import FOLDER
 from reference_app.processes import PROCESSES
 from reference_app.settings import Settings, SettingsError, load_settings, token_secret
@@ -48,19 +48,19 @@ def main() -> None:
         sys.exit(f"reference_app: {error}")
     if settings.redis_url is None:
         sys.stderr.write("reference_app: REDIS_URL is not set: workers cache alone, nobody is limited.\n")
+    if not os.environ.get(FOLDER):
+        sys.stderr.write(f"reference_app: {FOLDER} is not set: nobody is told what is measured.\n")
     options = {
         "host": arguments.host,
         "port": arguments.port,
+        "http": BoundedProtocol,
         "timeout_keep_alive": settings.keep_alive_s,
         "timeout_graceful_shutdown": 10,
     }
     if arguments.workers == 1:
         uvicorn.run(create_app(settings), **options)
         return
-    with tempfile.TemporaryDirectory(prefix="desk-metrics-") as folder:
-        # Each worker reads it when it imports the client library (infra/watch/metrics.py).
-        os.environ.setdefault(FOLDER, folder)
-        uvicorn.run("reference_app.app:create_app", factory=True, workers=arguments.workers, **options)
+    uvicorn.run("reference_app.app:create_app", factory=True, workers=arguments.workers, **options)
 
 
 def _workers(text: str) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Response, status
 
+from reference_app.accounts.models import Account
 from reference_app.accounts.problems import (
     AccountNotFound,
     BalanceTooLarge,
@@ -21,15 +23,23 @@ from reference_app.accounts.schemas import (
     EntryOut,
     MovementIn,
 )
-from reference_app.accounts.service import AccountService
+from reference_app.accounts.service import AccountService, Entry
 from reference_app.identity.dependencies import ACCESS_PROBLEMS, requires
 from reference_app.identity.tokens import Principal
 from reference_app.infra.http.cache_control import CacheControl
 from reference_app.infra.http.conditional import NOT_MODIFIED, Representation
+from reference_app.infra.http.idempotency import (
+    IDEMPOTENCY_PROBLEMS,
+    idempotency_key,
+    idempotency_problems,
+    once_of,
+    response_of,
+)
 from reference_app.infra.http.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.http.routing import PrefixRouter
 from reference_app.infra.http.state import AppRequest, service_of
-from reference_app.patterns.problem_details import documented
+from reference_app.patterns.idempotency_key import Reply
+from reference_app.patterns.problem_details import InvalidRequest, documented
 
 router = PrefixRouter(prefix="/v1/accounts", tags=["accounts"], responses=documented(*ACCESS_PROBLEMS))
 routers = (router,)
@@ -40,14 +50,23 @@ Reader = Annotated[Principal, requires("accounts:read")]
 Writer = Annotated[Principal, requires("accounts:write")]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=documented(TooManyAccounts))
-async def open_account(
-    body: AccountIn, request: AppRequest, response: Response, user: Writer, accounts: Accounts
-) -> AccountOut:
-    """Open an empty cash account."""
-    account = await accounts.open(user.id, body.name)
-    response.headers["Location"] = request.app.url_path_for("read_account", account_id=str(account.id))
-    return AccountOut.model_validate(account)
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=AccountOut,
+    openapi_extra=idempotency_key(required=False),
+    responses=documented(TooManyAccounts, InvalidRequest, *IDEMPOTENCY_PROBLEMS),
+)
+async def open_account(body: AccountIn, request: AppRequest, user: Writer, accounts: Accounts) -> Response:
+    """Open an empty cash account; with an Idempotency-Key it is one a day, however often it is sent."""
+
+    def opened(account: Account) -> Reply:
+        location = request.app.url_path_for("read_account", account_id=str(account.id))
+        return _created(AccountOut.model_validate(account), location)
+
+    once = await once_of(request, opened)
+    with idempotency_problems():
+        return response_of(await accounts.open(user.id, body.name, once))
 
 
 @router.get("", responses=documented(InvalidCursor))
@@ -74,39 +93,33 @@ async def read_account(account_id: AccountId, user: Reader, accounts: Accounts) 
 @router.post(
     "/{account_id}/deposits",
     status_code=status.HTTP_201_CREATED,
-    responses=documented(AccountNotFound, BalanceTooLarge),
+    response_model=EntryOut,
+    openapi_extra=idempotency_key(required=False),
+    responses=documented(AccountNotFound, BalanceTooLarge, InvalidRequest, *IDEMPOTENCY_PROBLEMS),
 )
 async def deposit(
-    account_id: AccountId,
-    body: MovementIn,
-    request: AppRequest,
-    response: Response,
-    user: Writer,
-    accounts: Accounts,
-) -> EntryOut:
-    """Deposit money from the outside world."""
-    entry = EntryOut.model_validate(await accounts.deposit(user.id, account_id, body.amount))
-    response.headers["Location"] = _location(request, account_id, entry)
-    return entry
+    account_id: AccountId, body: MovementIn, request: AppRequest, user: Writer, accounts: Accounts
+) -> Response:
+    """Deposit money from the outside world; with an Idempotency-Key once a day, however often it is sent."""
+    once = await once_of(request, _booked(request, account_id))
+    with idempotency_problems():
+        return response_of(await accounts.deposit(user.id, account_id, body.amount, once))
 
 
 @router.post(
     "/{account_id}/withdrawals",
     status_code=status.HTTP_201_CREATED,
-    responses=documented(AccountNotFound, InsufficientFunds),
+    response_model=EntryOut,
+    openapi_extra=idempotency_key(required=False),
+    responses=documented(AccountNotFound, InsufficientFunds, InvalidRequest, *IDEMPOTENCY_PROBLEMS),
 )
 async def withdraw(
-    account_id: AccountId,
-    body: MovementIn,
-    request: AppRequest,
-    response: Response,
-    user: Writer,
-    accounts: Accounts,
-) -> EntryOut:
-    """Withdraw money to the outside world, as far as the balance covers it."""
-    entry = EntryOut.model_validate(await accounts.withdraw(user.id, account_id, body.amount))
-    response.headers["Location"] = _location(request, account_id, entry)
-    return entry
+    account_id: AccountId, body: MovementIn, request: AppRequest, user: Writer, accounts: Accounts
+) -> Response:
+    """Withdraw money, as far as the balance covers it; with an Idempotency-Key once, as a deposit."""
+    once = await once_of(request, _booked(request, account_id))
+    with idempotency_problems():
+        return response_of(await accounts.withdraw(user.id, account_id, body.amount, once))
 
 
 @router.get("/{account_id}/entries", responses=documented(AccountNotFound, InvalidCursor))
@@ -143,5 +156,15 @@ async def read_entry(
     return representation.answer(request)
 
 
-def _location(request: AppRequest, account_id: AccountId, entry: EntryOut) -> str:
-    return str(request.app.url_path_for("read_entry", account_id=str(account_id), entry_id=str(entry.id)))
+def _booked(request: AppRequest, account_id: AccountId) -> Callable[[Entry], Reply]:
+    """Return what makes the reply of a movement of this account."""
+
+    def render(entry: Entry) -> Reply:
+        location = request.app.url_path_for("read_entry", account_id=str(account_id), entry_id=str(entry.id))
+        return _created(EntryOut.model_validate(entry), location)
+
+    return render
+
+
+def _created(made: AccountOut | EntryOut, location: str) -> Reply:
+    return Reply(status.HTTP_201_CREATED, made.model_dump_json().encode(), {"Location": str(location)})

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from reference_app.accounts.models import (
     EXCHANGE,
     HELD,
+    MAXIMUM_BALANCE,
     OUTSIDE_WORLD,
     Account,
     LedgerEntry,
@@ -30,7 +31,9 @@ from reference_app.accounts.problems import (
 )
 from reference_app.accounts.repository import ACCOUNTS, ENTRIES, AccountRepository, Entry
 from reference_app.infra.database.engine import Sessions
+from reference_app.infra.database.once import Once, run_once, run_serializable_once
 from reference_app.infra.process.resources import Resources
+from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.money import round_money
 from reference_app.patterns.serializable_retry import SerializableRetry
@@ -39,8 +42,17 @@ OPEN_ONE = "Open an account with POST /v1/accounts."
 NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
 
 
-#: For other nouns: the words of `post`.
-__all__ = ["EXCHANGE", "HELD", "AccountService", "TransactionKind", "account_of", "post"]
+#: Other nouns use the arguments of `post`; the router uses `Entry`, which says what was booked.
+__all__ = [
+    "EXCHANGE",
+    "HELD",
+    "MAXIMUM_BALANCE",
+    "AccountService",
+    "Entry",
+    "TransactionKind",
+    "account_of",
+    "post",
+]
 
 
 class AccountService:
@@ -59,10 +71,11 @@ class AccountService:
         self._sessions = sessions
         self._serializable, self._max_accounts = serializable, max_accounts
 
-    async def open(self, owner_id: uuid.UUID, name: str) -> Account:
-        """Open an empty cash account.
+    async def open(self, owner_id: uuid.UUID, name: str, once: Once[Account]) -> Reply:
+        """Open an empty cash account: one, however often it is asked for with the same key.
 
         Raises:
+            IdempotencyError: The key is in use at this moment, or belongs to another request.
             TooManyAccounts: The user has as many as the desk gives to one.
             RetriesExhausted: Too many accounts are being opened at this moment.
         """
@@ -75,7 +88,7 @@ class AccountService:
 
         # The rule is about rows that were only counted: under READ COMMITTED two requests both count one
         # account too few, and both add.
-        return await self._serializable(count_and_add)
+        return await run_serializable_once(self._serializable, str(owner_id), once, count_and_add)
 
     async def accounts(self, owner_id: uuid.UUID, cursor: str | None, size: int) -> Page[Account]:
         """Return a page of the user's accounts.
@@ -96,33 +109,41 @@ class AccountService:
         async with self._sessions() as session:
             return await account_of(session, account_id, owner_id)
 
-    async def deposit(self, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal) -> Entry:
-        """Move money from the outside world to the account.
+    async def deposit(
+        self, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal, once: Once[Entry]
+    ) -> Reply:
+        """Move money from the outside world to the account: once, however often it is sent with its key.
 
         Args:
             owner_id: The user who must own the account.
             account_id: Where the money goes or comes from.
             amount: Above zero, in dollars and cents.
+            once: The key that came with the request, and the reply.
 
         Raises:
+            IdempotencyError: The key is in use at this moment, or belongs to another request.
             AccountNotFound: The user has no account with this id.
             BalanceTooLarge: The ledger cannot hold the new balance.
         """
-        return await self._move(TransactionKind.DEPOSIT, owner_id, account_id, amount)
+        return await self._move(TransactionKind.DEPOSIT, owner_id, account_id, amount, once)
 
-    async def withdraw(self, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal) -> Entry:
-        """Move money from the account to the outside world.
+    async def withdraw(
+        self, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal, once: Once[Entry]
+    ) -> Reply:
+        """Move money from the account to the outside world: once, however often it is sent with its key.
 
         Args:
             owner_id: The user who must own the account.
             account_id: Where the money goes or comes from.
             amount: Above zero, in dollars and cents.
+            once: The key that came with the request, and the reply.
 
         Raises:
+            IdempotencyError: The key is in use at this moment, or belongs to another request.
             AccountNotFound: The user has no account with this id.
             InsufficientFunds: The balance does not cover the amount.
         """
-        return await self._move(TransactionKind.WITHDRAWAL, owner_id, account_id, -amount)
+        return await self._move(TransactionKind.WITHDRAWAL, owner_id, account_id, -amount, once)
 
     async def entries(
         self, owner_id: uuid.UUID, account_id: uuid.UUID, cursor: str | None, size: int
@@ -154,12 +175,18 @@ class AccountService:
         return entry
 
     async def _move(
-        self, kind: TransactionKind, owner_id: uuid.UUID, account_id: uuid.UUID, amount: Decimal
-    ) -> Entry:
-        async with self._sessions.begin() as session:
+        self,
+        kind: TransactionKind,
+        owner_id: uuid.UUID,
+        account_id: uuid.UUID,
+        amount: Decimal,
+        once: Once[Entry],
+    ) -> Reply:
+        async def work(session: AsyncSession) -> Entry:
             sides = {account_id: amount, OUTSIDE_WORLD: -amount}
-            entries = await post(session, kind, sides, owner_id=owner_id)
-        return entries[account_id]
+            return (await post(session, kind, sides, owner_id=owner_id))[account_id]
+
+        return await run_once(self._sessions, str(owner_id), once, work)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from reference_app.infra.http.bounded_protocol import BoundedProtocol
 from reference_app.patterns.money import round_money
 
 #: The last closes in `reference_app/data`; any other symbol gets a price made of its name.
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of prices, latencies and errors")
     arguments = parser.parse_args()
     app = create_exchange(Exchange(seed=arguments.seed))
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, timeout_graceful_shutdown=1)
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, http=BoundedProtocol, timeout_graceful_shutdown=1)
 
 
 if __name__ == "__main__":

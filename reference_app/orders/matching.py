@@ -37,7 +37,7 @@ class Matching:
         # Before the first statement: the session has no connection yet, and none waits for the exchange.
         try:
             quote = await self._market.quote(symbol)
-        except QuoteUnavailable:  # no failure of the job: after five of those it would be given up
+        except QuoteUnavailable:  # no failure of the job: after those it waits longer and longer
             await put(session, job.payload, delay_s=self._look_again_s)
             return
         order = await lifecycle.locked(session, int(order_id))

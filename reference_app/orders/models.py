@@ -76,6 +76,27 @@ class Order(Base):
 
 
 @dataclass(frozen=True, slots=True)
+class HangingOrder:
+    """An active order that no matcher gets on with.
+
+    Attributes:
+        id: The order's number.
+        symbol: What is traded.
+        state: Pending or open.
+        placed_at: When it was accepted.
+        tries: How often its job was run; None where it has no job.
+        next_try_at: When a matcher looks at it again; None where it has no job.
+    """
+
+    id: int
+    symbol: str
+    state: str
+    placed_at: dt.datetime
+    tries: int | None
+    next_try_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewOrder:
     """An order that somebody wants to place.
 

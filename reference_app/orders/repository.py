@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from reference_app.infra.database.base import table_of
 from reference_app.infra.database.engine import driver_of
-from reference_app.orders.models import NewOrder, Order, OrderRow
+from reference_app.orders.models import HangingOrder, NewOrder, Order, OrderRow
 from reference_app.orders.states import OrderState
 from reference_app.patterns.keyset_page import Keyset
 from reference_app.patterns.optimistic_version import OptimisticVersion
@@ -50,7 +50,8 @@ WITH placed AS (
 SELECT * FROM placed
 """  # noqa: S608 - constants
 READ = f"SELECT {COLUMNS} FROM orders WHERE id = $1 AND owner_id = $2"  # noqa: S608
-LOCK = f"SELECT {COLUMNS} FROM orders WHERE id = $1 FOR UPDATE"  # noqa: S608
+#: The owner stands in the statement: another user's row must not be locked before it is known whose it is.
+LOCK = f"SELECT {COLUMNS} FROM orders WHERE id = $1 AND owner_id = coalesce($2, owner_id) FOR UPDATE"  # noqa: S608
 MOVE = f"""
 UPDATE orders SET state = $2, filled_quantity = filled_quantity + $3, version = version + 1,
     updated_at = clock_timestamp()
@@ -58,6 +59,27 @@ WHERE id = $1 RETURNING {COLUMNS}
 """  # noqa: S608
 ADD_FILL = """
 INSERT INTO fills (order_id, ledger_transaction_id, quantity, price, amount) VALUES ($1, $2, $3, $4, $5)
+"""
+#: Active orders whose job has failed again and again, or that have none: the number to alert on is of these.
+HANGING = """
+SELECT o.id, o.symbol, o.state, o.placed_at, job.tries, job.not_before AS next_try_at
+FROM orders o LEFT JOIN queue job ON job.payload = concat_ws(' ', o.id, o.symbol, o.version)
+WHERE o.state IN ('pending', 'open') AND (job.id IS NULL OR job.tries >= $1)
+ORDER BY o.id LIMIT $2
+"""
+#: A job that a matcher has at this moment is left alone: it is being tried.
+TRY_NOW = """
+UPDATE queue SET tries = 0, not_before = now(), token = NULL
+FROM orders o WHERE o.id = ANY($1::bigint[]) AND payload = concat_ws(' ', o.id, o.symbol, o.version)
+    AND (token IS NULL OR not_before <= now())
+RETURNING o.id
+"""
+PUT_MISSING_JOBS = """
+INSERT INTO queue (payload)
+SELECT concat_ws(' ', o.id, o.symbol, o.version) AS missing FROM orders o
+WHERE o.id = ANY($1::bigint[]) AND o.state IN ('pending', 'open')
+    AND NOT EXISTS (SELECT FROM queue WHERE payload = concat_ws(' ', o.id, o.symbol, o.version))
+RETURNING split_part(payload, ' ', 1)::bigint AS id
 """
 
 
@@ -123,13 +145,13 @@ class OrderRepository:
         """Return the order with this id, of this owner."""
         return await OrderReader(await driver_of(self._session)).order(owner_id, order_id)
 
-    async def locked(self, order_id: int) -> OrderRow | None:
+    async def locked(self, order_id: int, owner_id: uuid.UUID | None = None) -> OrderRow | None:
         """Return the order and lock its row until the transaction ends.
 
         Without the lock, a matcher and a cancellation both read "open": the order is filled, and what was
         held for it is given back as well.
         """
-        record = await (await driver_of(self._session)).fetchrow(LOCK, order_id)
+        record = await (await driver_of(self._session)).fetchrow(LOCK, order_id, owner_id)
         return None if record is None else _row(record)
 
     async def amend(
@@ -151,6 +173,17 @@ class OrderRepository:
         """Set the state of a locked order, and add to what is filled."""
         driver = await driver_of(self._session)
         return _row(await driver.fetchrow(MOVE, order_id, state, filled))
+
+    async def hanging(self, tries: int, size: int) -> list[HangingOrder]:
+        """Return at most `size` active orders whose job was run so often, or that have none."""
+        driver = await driver_of(self._session)
+        return [HangingOrder(**row) for row in await driver.fetch(HANGING, tries, size)]
+
+    async def try_now(self, order_ids: Sequence[int]) -> list[int]:
+        """Let the matchers look at these orders now, and return those that it concerns."""
+        driver = await driver_of(self._session)
+        rows = [*await driver.fetch(TRY_NOW, order_ids), *await driver.fetch(PUT_MISSING_JOBS, order_ids)]
+        return sorted(row["id"] for row in rows)
 
     async def add_fill(
         self, order_id: int, ledger_transaction_id: int, quantity: int, price: Decimal, amount: Decimal

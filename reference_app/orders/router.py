@@ -19,6 +19,13 @@ from reference_app.infra.http.conditional import (
     settled,
     version_check,
 )
+from reference_app.infra.http.idempotency import (
+    IDEMPOTENCY_PROBLEMS,
+    idempotency_key,
+    idempotency_problems,
+    once_of,
+    response_of,
+)
 from reference_app.infra.http.paging import Cursor, InvalidCursor, Page, PageSize, read_page
 from reference_app.infra.http.problems import PreconditionFailed
 from reference_app.infra.http.routing import PrefixRouter
@@ -26,18 +33,15 @@ from reference_app.infra.http.state import service_of
 from reference_app.market.problems import InstrumentNotFound, QuoteUnavailable
 from reference_app.orders.models import OrderRow
 from reference_app.orders.problems import (
-    IdempotencyKeyReused,
-    InvalidIdempotencyKey,
     NoLimitPrice,
     OrderIsFinal,
     OrderNotFound,
     QuantityAlreadyFilled,
-    RequestInProgress,
 )
 from reference_app.orders.schemas import AmendmentIn, OrderId, OrderIn, OrderOut
 from reference_app.orders.service import OrderService
 from reference_app.patterns.conditional_request import Validators, etag
-from reference_app.patterns.idempotency_key import IdempotencyError, Reply, fingerprint, parse_key
+from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.problem_details import InvalidRequest, documented
 from reference_app.portfolio.problems import InsufficientPosition
 
@@ -51,45 +55,23 @@ Writer = Annotated[Principal, requires("orders:write")]
 #: The user's word for what may have changed.
 ORDER = "order"
 
-#: Read from the request: the draft asks for 400 where it is missing, and FastAPI would answer 422.
-IDEMPOTENCY_KEY: dict[str, object] = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": True,
-            "description": "Chosen by you, new for each order, the same when you send that order again.",
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:~-]{1,255}$"},
-            "example": "8e03978e-40d5-43e8",
-        }
-    ]
-}
-
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=OrderOut,
-    openapi_extra=IDEMPOTENCY_KEY,
+    openapi_extra=idempotency_key(required=True),
     responses=documented(
-        InvalidIdempotencyKey, AccountNotFound, InstrumentNotFound, InsufficientFunds, InsufficientPosition,
-        RequestInProgress, IdempotencyKeyReused, InvalidRequest, QuoteUnavailable,
+        *IDEMPOTENCY_PROBLEMS, AccountNotFound, InstrumentNotFound, InsufficientFunds, InsufficientPosition,
+        InvalidRequest, QuoteUnavailable,
     ),
 )  # fmt: skip
 async def place_order(body: OrderIn, request: Request, user: Writer, orders: Orders) -> Response:
     """Place an order: once, however often it is sent with the same key within a day."""
-    target = f"{request.url.path}?{request.url.query}"
-    sent = fingerprint("POST", target, await request.body())
-    try:
-        key = parse_key(request.headers.getlist("idempotency-key"))
-        reply = await orders.place(user.id, body.order(), key=key, sent=sent, render=_created)
-    except IdempotencyError as error:
-        raise _idempotency_problem(error) from None
-    response = Response(reply.body, reply.status, reply.headers, "application/json")
-    set_cache_control(response, CacheControl.ASK_AGAIN)
-    if reply.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return response
+    once = await once_of(request, _created, required=True)
+    with idempotency_problems():
+        reply = await orders.place(user.id, body.order(), once)
+    return response_of(reply, CacheControl.ASK_AGAIN)
 
 
 @router.get("", responses=documented(InvalidCursor))
@@ -153,13 +135,3 @@ def _created(order: OrderRow) -> Reply:
     representation = _representation(order)
     headers = {"Location": f"/v1/orders/{order.id}", **representation.validators.headers()}
     return Reply(status.HTTP_201_CREATED, representation.body, headers)
-
-
-def _idempotency_problem(
-    error: IdempotencyError,
-) -> InvalidIdempotencyKey | RequestInProgress | IdempotencyKeyReused:
-    if error.status == status.HTTP_409_CONFLICT:
-        return RequestInProgress(str(error), {"Retry-After": "1"})
-    if error.status == status.HTTP_422_UNPROCESSABLE_CONTENT:
-        return IdempotencyKeyReused(str(error))
-    return InvalidIdempotencyKey(str(error))

@@ -7,29 +7,40 @@ outbox are one transaction: a crash at any step leaves all of them or none.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from reference_app.accounts.service import HELD, TransactionKind, post
+from reference_app.accounts.problems import InsufficientFunds
+from reference_app.accounts.service import HELD, MAXIMUM_BALANCE, TransactionKind, post
 from reference_app.infra.database.engine import Sessions, driver_connection
+from reference_app.infra.database.once import Once, run_once
 from reference_app.infra.process.resources import Resources
 from reference_app.market.service import MarketService
 from reference_app.orders import lifecycle
-from reference_app.orders.models import Amendment, NewOrder, OrderRow
+from reference_app.orders.models import Amendment, HangingOrder, NewOrder, OrderRow
 from reference_app.orders.problems import NoLimitPrice, OrderIsFinal, OrderNotFound, QuantityAlreadyFilled
 from reference_app.orders.repository import NEWEST_FIRST, OrderReader, OrderRepository
 from reference_app.orders.states import OrderState
-from reference_app.patterns.idempotency_key import IdempotencyKeys, Reply
+from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.keyset_page import Page
+from reference_app.patterns.outbox import Event, Relay
 from reference_app.patterns.problem_details import Problem
 from reference_app.portfolio.service import reserve
 
+#: For the operator: what hangs.
+__all__ = ["HangingOrder", "OperatorService", "OrderService"]
+
 #: What a market order may cost at most, against the price when it is placed: so much cash is held for it.
 COLLAR = Decimal("1.05")
+
+#: An order hangs when its job was run so often: by then the fault has lasted for half a minute.
+HANGING_TRIES = 5
+#: So many hanging orders are shown at once.
+MAX_HANGING = 1000
 
 #: Raises where the client's preconditions forbid the change of an order as it was read now.
 Check = Callable[[OrderRow], None]
@@ -59,26 +70,14 @@ class OrderService:
 
     def __init__(self, engine: AsyncEngine, sessions: Sessions, market: MarketService) -> None:
         self._engine, self._sessions, self._market = engine, sessions, market
-        self.keys = IdempotencyKeys(sessions, keep_refusals=False)
 
-    async def place(
-        self,
-        owner_id: uuid.UUID,
-        order: NewOrder,
-        *,
-        key: str,
-        sent: bytes,
-        render: Callable[[OrderRow], Reply],
-    ) -> Reply:
+    async def place(self, owner_id: uuid.UUID, order: NewOrder, once: Once[OrderRow]) -> Reply:
         """Accept an order once, however often it is sent.
 
         Args:
             owner_id: The user who places it.
             order: What is wanted.
-            key: The idempotency key that came with it.
-            sent: The fingerprint of the request: the same key with another one is refused.
-            render: Makes the reply, inside the transaction: it is stored with the order, so that a repeated
-                request gets the same one.
+            once: The key that came with it, and the reply.
 
         Raises:
             IdempotencyError: The key is in use at this moment, or belongs to another request.
@@ -92,7 +91,7 @@ class OrderService:
         except Problem as refusal:
             terms = refusal
 
-        async def work(session: AsyncSession) -> Reply:
+        async def work(session: AsyncSession) -> OrderRow:
             if isinstance(terms, Problem):
                 raise terms
             if terms.hold_price is None:
@@ -102,10 +101,9 @@ class OrderService:
                 sides = {order.account_id: -held, HELD: held}
                 await post(session, TransactionKind.HOLD, sides, owner_id=owner_id)
             orders = OrderRepository(session)
-            placed = await orders.place(owner_id, order, terms.instrument_id, terms.hold_price)
-            return render(placed)
+            return await orders.place(owner_id, order, terms.instrument_id, terms.hold_price)
 
-        return await self.keys.run(str(owner_id), key, sent, work)
+        return await run_once(self._sessions, str(owner_id), once, work)
 
     async def order(self, owner_id: uuid.UUID, order_id: int) -> OrderRow:
         """Return one order of the user.
@@ -165,9 +163,7 @@ class OrderService:
             OrderIsFinal: It is filled or rejected.
         """
         async with self._sessions.begin() as session:
-            order = await lifecycle.locked(session, order_id)
-            if order is None or order.owner_id != owner_id:
-                raise OrderNotFound
+            order = _existing(await lifecycle.locked(session, order_id, owner_id))
             if order.state == OrderState.CANCELLED:
                 return order
             check(order)
@@ -192,6 +188,38 @@ async def open_service(resources: Resources) -> AsyncIterator[OrderService]:
     yield OrderService(resources["engine"], resources["sessions"], market)
 
 
+class OperatorService:
+    """What an operator sees and does about orders that hang: `python -m reference_app.operator orders`.
+
+    Args:
+        sessions: The session factory of the process.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def hanging(self, size: int = MAX_HANGING) -> list[HangingOrder]:
+        """Return active orders whose job was run `HANGING_TRIES` times, or that have none; oldest first."""
+        async with self._sessions.begin() as session:
+            return await OrderRepository(session).hanging(HANGING_TRIES, size)
+
+    async def outbox_lag_s(self) -> float:
+        """Return for how many seconds the oldest event of an order has been waiting to be told."""
+        return await Relay(self._sessions, _told_by_the_relay).lag_s()
+
+    async def restart(self, order_ids: Sequence[int]) -> list[int]:
+        """Let the matchers look at these orders now, and return those that it concerns.
+
+        An order that is final has no job; one that a matcher has at this moment is being tried.
+        """
+        async with self._sessions.begin() as session:
+            return await OrderRepository(session).try_now(order_ids)
+
+
+async def _told_by_the_relay(event: Event) -> None:
+    """Publish nothing: that is what the process `relay` is for."""
+
+
 def _existing(order: OrderRow | None) -> OrderRow:
     if order is None:
         raise OrderNotFound
@@ -212,4 +240,6 @@ async def _amend(orders: OrderRepository, order: OrderRow, amendment: Amendment)
         limit_price = amendment.limit_price
         if hold_price is not None:
             hold_price = lifecycle.hold_price_of(limit_price)
+            if hold_price > MAXIMUM_BALANCE:  # rounded up past what its column and any balance can hold
+                raise InsufficientFunds("No balance covers such a price; nothing was changed.")
     await orders.amend(order, quantity, limit_price, hold_price)

@@ -127,7 +127,7 @@ class RateLimiter:
         is_rate = 1 <= self.limit <= self.window_s * 1_000_000 and self.window_s in range(1, MAX_WINDOW_S + 1)
         if not is_rate or re.fullmatch(r"[\w-]+", self.policy, re.ASCII) is None:
             raise ValueError("limit must be 1 to a million a second, policy of letters, digits, - and _")
-        # Whole, so that `limit` units fit exactly, and rounded up: else more than `limit` would get through.
+        # The cost is whole, so that `limit` units fit exactly. Rounded down, it would let more of them in.
         self._unit_us = -(-self.window_s * 1_000_000 // self.limit)
         self._size_us = self._unit_us * self.limit
         self._hit = self.client.register_script(HIT)

@@ -65,14 +65,24 @@ INVARIANTS = {
         SELECT o.id FROM orders o WHERE o.state IN ('pending', 'open') AND NOT EXISTS
             (SELECT FROM queue WHERE payload = o.id || ' ' || o.symbol || ' ' || o.version)
     """,
-    "one key, one effect: each stored reply names an order, and each order one reply": """
+    "one key, one effect: each stored reply of an order names one, and each order has one reply": """
         SELECT key, o.id FROM
-            (SELECT key, (convert_from(body, 'UTF8')::json ->> 'id')::bigint AS id FROM idempotency_keys) k
+            (SELECT key, (convert_from(body, 'UTF8')::json ->> 'id')::bigint AS id FROM idempotency_keys
+                WHERE headers::json ->> 'Location' LIKE '/v1/orders/%') k
             FULL JOIN orders o USING (id)
         WHERE o.id IS NULL OR key IS NULL
     """,
+    "one key, one effect: each stored reply of a deposit or a withdrawal names an entry": """
+        SELECT key FROM
+            (SELECT key, headers::json ->> 'Location' AS place,
+                convert_from(body, 'UTF8')::json ->> 'id' AS id FROM idempotency_keys) k
+        WHERE place LIKE '%/entries/%' AND NOT EXISTS
+            (SELECT FROM ledger_entries e WHERE place = '/v1/accounts/' || e.account_id || '/entries/' || e.id
+                AND e.id = k.id::bigint)
+    """,
     "no reply was stored twice": """
-        SELECT convert_from(body, 'UTF8')::json ->> 'id' FROM idempotency_keys GROUP BY 1 HAVING count(*) > 1
+        SELECT headers::json ->> 'Location' AS place FROM idempotency_keys
+        WHERE headers::json ->> 'Location' <> '/v1/users/me' GROUP BY 1 HAVING count(*) > 1
     """,
 }
 

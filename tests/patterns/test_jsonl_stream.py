@@ -108,7 +108,7 @@ async def response_of(make: Make, rows: AsyncGenerator[Any, None], chunk_bytes: 
     return response
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_a_cut_stream_is_not_whole(make: Make) -> None:
@@ -168,7 +168,7 @@ def test_rule(check: Callable[[Make], Awaitable[None]]) -> None:
 
 
 class MarksInFinally(JsonLines):
-    """Wrong: the end mark comes at the end, however it came to that."""
+    """Wrong: the mark of a whole stream is written even where the stream has broken off."""
 
     async def _chunks(self) -> Any:
         try:

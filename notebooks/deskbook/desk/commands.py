@@ -15,6 +15,7 @@ from deskbook.desk.companions import companions
 from deskbook.desk.database import PASSWORD, TOKEN_SECRET, USER, desk_template
 from deskbook.services import ServicesError, ensure, fresh_database, fresh_redis
 from reference_app.app import create_app
+from reference_app.infra.http.bounded_protocol import BoundedProtocol
 from reference_app.settings import SettingsError, load_settings
 
 GRACEFUL_SHUTDOWN_S = 10
@@ -29,7 +30,8 @@ BACKLOG = 2048
 def serve(host: str, port: int) -> None:
     """Run the reference app until Ctrl-C; its database holds the real prices and is dropped at the end.
 
-    A matcher and an outbox relay run beside it, so orders are filled and their events reach a Redis stream.
+    A matcher and an outbox relay run beside it, so orders are filled and their events reach a Redis stream; a
+    third process tells metrics of the database, at the address that it prints.
 
     For a database that stays, set DATABASE_URL and run `python -m reference_app.infra.migrate`,
     `python -m reference_app.data.load` and `python -m reference_app`.
@@ -42,7 +44,7 @@ def serve(host: str, port: int) -> None:
             listener,
             fresh_database(desk_template()) as url,
             fresh_redis() as redis_url,
-            companions({"DATABASE_URL": url, "REDIS_URL": redis_url}),
+            companions({"DATABASE_URL": url, "REDIS_URL": redis_url, "DESK_OPERATIONS_PORT": "0"}),
         ):
             _run(listener, url, redis_url)
     except (ServicesError, SettingsError) as error:
@@ -74,7 +76,12 @@ def _run(listener: socket.socket, url: str, redis_url: str) -> None:
     )
     app = create_app(settings)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S)
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            log_level="info",
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        )
     )
     _end_cleanly(server)
     host, port = listener.getsockname()[:2]

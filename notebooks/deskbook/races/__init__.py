@@ -3,7 +3,7 @@
 `explore` runs requests against a FastAPI (ASGI) application, or service functions against any object, in
 every order that their awaits allow, and says which of four things is true: here is a counterexample; all
 interleavings were tried; all up to a bound; the budget ended first. It needs nothing but httpx, and nothing
-of the rest of this course. The idea on one page, and its limits: README.md next to this file.
+of the rest of this course. README.md next to this file tells the idea and its limits on one page.
 
     report = await explore(
         make_app,
@@ -83,7 +83,7 @@ __all__ = [
     "websocket",
 ]
 
-#: Module -> its public names. They are imported on first use: the pytest plugin lives in this package, and a
+#: Each module has these public names. They are imported on first use: the pytest plugin lives here, and a
 #: suite that never asks for it must not pay for the explorer.
 _HOMES = {
     "_errors": (

@@ -26,6 +26,7 @@ from uvicorn.importer import import_from_string
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from deskbook.processes.lifeline import end_with_stdin
+from reference_app.infra.http.bounded_protocol import BoundedProtocol
 
 #: Seconds a worker may take to start on a busy machine.
 WORKER_START_S = 25.0
@@ -105,6 +106,7 @@ def main() -> None:
         factory=True,
         workers=options["workers"],
         loop=options["loop"],
+        http=BoundedProtocol,
         access_log=False,
         use_colors=False,
         timeout_graceful_shutdown=options["grace_s"],

@@ -1,13 +1,14 @@
-"""The problems that any route may answer with, and the one place where database errors become one."""
+"""The problems that any route may answer with, and the one place where database errors become problems."""
 
 from __future__ import annotations
 
 import logging
+import socket
 
 import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from reference_app.infra.http.paging import InvalidCursor
@@ -17,13 +18,17 @@ from reference_app.patterns.serializable_retry import RetriesExhausted
 
 logger = logging.getLogger(__name__)
 
-#: SQLSTATE classes and codes after which the same request may succeed: connection lost (08), not enough
-#: resources (53), shut down or cancelled (57), serialization failure, deadlock, lock not available.
+#: After these SQLSTATE classes and codes the same request may succeed: connection lost (08), not enough
+#: resources (53), shut down or cancelled (57), serialization failure (40001), deadlock (40P01), lock not
+#: available (55P03).
 #: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RETRYABLE = ("08", "53", "57", "40001", "40P01", "55P03")
 
-#: Raised by statements that go past SQLAlchemy (`infra/database/engine.py`), which would have wrapped them.
+#: The driver raises these where a statement goes past SQLAlchemy, which would have wrapped them.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+#: Of all that an OSError can be, what is raised where no connection is made, or where it is lost. A file that
+#: is not there is a fault of the service.
+NO_CONNECTION = (ConnectionError, TimeoutError, socket.gaierror)
 
 
 class ServiceUnavailable(Problem):
@@ -72,7 +77,7 @@ class InternalError(Problem):
     """A fault of the service, which its log explains."""
 
 
-#: For `responses=`: what every route under /v1 may answer.
+#: Every route under /v1 may answer these; the app includes its routers with them as `responses=`.
 COMMON_RESPONSES = documented(
     BadRequest, InvalidRequest, ContentTooLarge, TooManyRequests, InternalError, ServiceUnavailable
 )
@@ -83,7 +88,7 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
 
     Args:
         app: The app under construction.
-        retry_after_s: When clients shall try again after a 503.
+        retry_after_s: Seconds after which clients shall try again after a 503.
     """
     install(app)
 
@@ -98,9 +103,10 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
         return InvalidCursor(f"{error}.").response()
 
     app.add_exception_handler(keyset_page.InvalidCursor, invalid_cursor)
-    # RetriesExhausted: as the conflict that it ends with, it is worth another try later.
+    # RetriesExhausted ends a row of conflicts, and a conflict is worth another try later.
     others = (PoolTimeoutError, TimeoutError, ConnectionError, RetriesExhausted)
-    for kind in (DBAPIError, *DRIVER_ERRORS, *others):
+    # OSError: no connection could be made; asyncio raises it bare where a name has two addresses.
+    for kind in (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS, *others, OSError):
         app.add_exception_handler(kind, unavailable_or_fault)
 
 
@@ -108,6 +114,11 @@ def _is_retryable(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         return error.connection_invalidated or state.startswith(RETRYABLE)
+    if isinstance(error, EmulatedDBAPIException):  # from a connection that SQLAlchemy did not wrap
+        state = getattr(error, "sqlstate", None)
+        return state is None or state.startswith(RETRYABLE)
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(RETRYABLE)
+    if isinstance(error, OSError):
+        return type(error) is OSError or isinstance(error, NO_CONNECTION)
     return True

@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from reference_app.accounts.problems import TooManyAccounts
 from reference_app.accounts.service import AccountService
 from reference_app.infra.database.engine import create_sessions
+from reference_app.infra.database.once import Once
+from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.serializable_retry import SerializableRetry
 from reference_app.settings import normalise_database_url
 
@@ -50,6 +52,9 @@ async def open_the_last_one_twice(engine: AsyncEngine, transactions: type[Serial
     """Let two requests of a user who has all accounts but one open another."""
     sessions, owner_id = create_sessions(engine), uuid.uuid4()
 
+    async def opened(service: AccountService, name: str) -> Reply:
+        return await service.open(owner_id, name, Once(None, b"", lambda account: Reply(201, b"")))
+
     async def user_with_one_left() -> AccountService:
         async with engine.begin() as connection:
             await connection.execute(text("DELETE FROM accounts WHERE kind = 'cash'"))
@@ -62,7 +67,7 @@ async def open_the_last_one_twice(engine: AsyncEngine, transactions: type[Serial
             )
         retry = transactions(sessions, first_wait_s=0)
         service = AccountService(sessions, retry, LIMIT)
-        await service.open(owner_id, "the first")
+        await opened(service, "the first")
         return service
 
     async def one_is_opened(service: AccountService, replies: dict[str, Any]) -> None:
@@ -72,7 +77,7 @@ async def open_the_last_one_twice(engine: AsyncEngine, transactions: type[Serial
 
     return await explore(
         user_with_one_left,
-        {"A": lambda service: service.open(owner_id, "A"), "B": lambda service: service.open(owner_id, "B")},
+        {"A": lambda service: opened(service, "A"), "B": lambda service: opened(service, "B")},
         invariant=one_is_opened,
         gate=SQLAlchemyGate(engine),
         max_seconds=60,

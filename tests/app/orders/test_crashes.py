@@ -96,11 +96,18 @@ async def wired() -> AsyncIterator[tuple[RunningApp, Wire]]:
 
 
 async def in_the_end(request: Any) -> httpx.Response:
-    """Send until there is an answer that is none of a fault, as a client does."""
+    """Send until there is an answer that is none of a fault, as a client does.
+
+    A request is in progress until PostgreSQL has noticed that its connection was cut: until then its
+    transaction holds the lock of the key, and the client is told when to ask again.
+    """
     for _ in range(20):
         reply: httpx.Response = await request()
-        if reply.status_code < 500:
+        is_in_progress = reply.status_code == 409 and reply.json()["type"] == "/problems/request-in-progress"
+        if reply.status_code < 500 and not is_in_progress:
             return reply
+        if is_in_progress:
+            await asyncio.sleep(int(reply.headers["retry-after"]))
     raise AssertionError(f"no answer: {reply.status_code} {reply.text}")
 
 

@@ -30,8 +30,8 @@ def record(
     """Run a schedule once more, noting every line; return the run and why it fails, if it does.
 
     Args:
-        runner: Runs it.
-        judge: Looks at the result.
+        runner: Runs the schedule.
+        judge: Says whether the result is wrong.
         steps: The schedule.
         strict: Refuse a schedule that cannot be followed; False skips the steps that cannot run.
         by_hand: Whether a person wrote the schedule, for the sentence that refuses it.
@@ -154,10 +154,11 @@ class Recorder:
         recorded = self._step_of_this_request()
         self._fill_values()
         text = frames.source_line(frame.f_code, frame.f_lineno).partition(": ")[2]
+        # "line 12" stands for a line without known source; a definition shows nothing of what a request does.
         if text.startswith(("line ", "def ", "async def ", "@", "class ")):
             return
-        # A line that is reported again at once stands there once: up to Python 3.11 a comprehension is a
-        # frame of its own, which reports its line a second time.
+        # A line that is reported twice in a row is noted once: up to Python 3.11 a comprehension is a frame
+        # of its own, which reports its line a second time.
         if not recorded.lines or recorded.lines[-1][2] != text:
             recorded.lines.append((frames.module_of(frame), frame.f_code.co_name, text))
         names = {full.rpartition(".")[2]: full for full in self._state}
@@ -202,7 +203,11 @@ def _ending(task: asyncio.Task[Any]) -> str:
 
 
 def observe_now(observe: Callable[[Any], Any] | None, app: Any) -> Any:
-    """Observe without a loop: a coroutine function is driven as far as it goes at once."""
+    """Return the observed state without an event loop: a coroutine is run as long as it does not wait.
+
+    Raises:
+        RuntimeError: `observe` waits for something.
+    """
     if observe is None or app is None:
         return default_state(app)
     value = observe(app)
