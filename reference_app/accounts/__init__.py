@@ -1,1 +1,1 @@
-"""The cash ledger: double entry, Decimal from wire to row."""
+"""Accounts hold the cash ledger: it is double entry, and money is a Decimal from wire to row."""

@@ -42,7 +42,7 @@ OPEN_ONE = "Open an account with POST /v1/accounts."
 NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
 
 
-#: For other nouns: the words of `post`; for the router: what was booked.
+#: Other nouns use the arguments of `post`; the router uses `Entry`, which says what was booked.
 __all__ = [
     "EXCHANGE",
     "HELD",

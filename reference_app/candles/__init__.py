@@ -1,1 +1,1 @@
-"""Daily candles of instruments: read, made into weeks and months, imported and exported."""
+"""Daily candles of instruments are read, made into weeks and months, imported and exported here."""

@@ -56,7 +56,7 @@ class CandleRepository:
         """Return candles of a longer interval by their first day, from `start` to before `end`.
 
         Args:
-            instrument_id: Whose candles.
+            instrument_id: The instrument.
             unit: "week" (from Monday) or "month".
             start: First day, included.
             end: The day after the last.

@@ -1,4 +1,4 @@
-"""What candles do. Each method that reads or writes the database is one unit of work."""
+"""The service of daily candles. Each read or write is one unit of work; only an export is several."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CandleService:
     Args:
         sessions: The session factory of the process.
         market: Knows the instruments.
-        aggregates: Weekly and monthly candles, kept for all workers; None makes each when it is asked for.
+        aggregates: Keeps weekly and monthly candles for all workers; None makes each when it is asked for.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class CandleService:
         """Return a page of candles by date.
 
         Args:
-            symbol: Whose candles.
+            symbol: The instrument.
             start: The first day that is wanted; None begins with the oldest.
             end: The last day that is wanted; None goes on to the newest.
-            cursor: What came with the page before; None asks for the first page.
-            size: How many candles at most.
+            cursor: The `next_cursor` of the page before; None asks for the first page.
+            size: How many candles the page may hold.
 
         Raises:
             InstrumentNotFound: No instrument has this symbol.
@@ -71,7 +71,7 @@ class CandleService:
 
         Raises:
             InstrumentNotFound: No instrument has this symbol.
-            NoQuote: It has no candle.
+            NoQuote: The instrument has no candle.
         """
         instrument = await self._market.instrument(symbol)
         async with self._sessions() as session:
@@ -102,10 +102,12 @@ class CandleService:
         return rendered
 
     async def warm(self, symbols: Sequence[str] | None = None) -> None:
-        """Have the aggregates of each instrument's last year at hand before they are asked for.
+        """Put the aggregates of each instrument's newest year into the cache before they are asked for.
+
+        It does nothing without Redis, and gives up after a second.
 
         Args:
-            symbols: Of these instruments, up to a hundred; None takes the first hundred of all.
+            symbols: The instruments, of which the first hundred are taken; None stands for all of them.
         """
         await self._aggregates.warm(partial(self._warm, symbols))
 
@@ -119,10 +121,10 @@ class CandleService:
                     await self.aggregates(symbol, interval, year)
 
     async def load(self, names: Mapping[str, str], candles: Iterable[CandleRecord]) -> int:
-        """Take in instruments and candles, all or nothing; a second run changes nothing.
+        """Save instruments and candles, all or nothing; a second run changes nothing.
 
         Args:
-            names: The companies by their symbols.
+            names: The name of each company, by its symbol.
             candles: Rows of these symbols; rows of unknown symbols are ignored.
 
         Returns:
@@ -145,7 +147,7 @@ class CandleService:
     ) -> tuple[int, Sequence[BadRow]]:
         """Insert or correct candles, and leave out up to a hundred rows that are no candles.
 
-        One at a time in a process: each holds a connection and a transaction for as long as its client sends.
+        Only one runs at a time in a process: it holds a connection and a transaction while its client sends.
 
         Args:
             blocks: The upload in blocks of whole lines, from `split_blocks`.
@@ -155,8 +157,8 @@ class CandleService:
             How many candles were new or corrected, and what was left out.
 
         Raises:
-            ImportRejected: More rows than that are bad; nothing was saved.
-            ValueError: This is no list of candles.
+            ImportRejected: More than a hundred rows are bad; nothing was saved.
+            ValueError: The upload is no list of candles, such as one without the header of its format.
             Overloaded: Another import is running.
         """
         async with self._importing:
@@ -173,14 +175,14 @@ class CandleService:
     async def export_candles(
         self, format: CandleFormat, symbol: str | None, dates: tuple[dt.date, dt.date]
     ) -> AsyncGenerator[bytes]:
-        """Yield candles by instrument and day, some thousand lines at a time.
+        """Yield candles by instrument and day, ten thousand lines at a time.
 
         Each portion has a session of its own: a client that reads slowly holds no connection. So it is no
         snapshot; a candle that is there from beginning to end is in it once.
 
         Args:
             format: How the lines are written.
-            symbol: Whose candles; None exports those of all instruments.
+            symbol: The instrument; None exports the candles of all.
             dates: First and last day.
 
         Raises:
@@ -209,7 +211,7 @@ def _first_day(interval: Interval, year: int) -> dt.date:
 
 @asynccontextmanager
 async def open_service(resources: Resources) -> AsyncIterator[CandleService]:
-    """Give the service to a process, with the aggregates at hand that many will ask for."""
+    """Open the service of a process, and first put the aggregates that many will ask for into the cache."""
     market, aggregates = resources["services"][MarketService], Aggregates(resources["redis"])
     service = CandleService(resources["sessions"], market, aggregates=aggregates)
     await service.warm()

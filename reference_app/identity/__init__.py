@@ -1,1 +1,1 @@
-"""Who asks, and what they may: users, passwords, tokens with scopes."""
+"""Identity tells who asks and what they may do: it keeps users and passwords, and gives out tokens."""

@@ -22,9 +22,9 @@ from reference_app.identity.service import IdentityService
 from reference_app.identity.tokens import Principal
 from reference_app.nouns import OPERATOR_SCOPES, SCOPES
 
-#: For `responses=documented(*ACCESS_PROBLEMS)` of routes that need a token.
+#: Routes that need a token may answer these, and say `responses=documented(*ACCESS_PROBLEMS)`.
 ACCESS_PROBLEMS = (NotAuthenticated, NotAllowed)
-#: In the scope of a request: who asks, once that is known.
+#: The scope of a request holds under this key who asks, once that is known.
 _PRINCIPAL = "desk.principal"
 
 

@@ -1,1 +1,1 @@
-"""Instruments, and what the exchange says about them now."""
+"""The market knows the instruments, and asks the exchange for their present prices."""

@@ -19,7 +19,7 @@ from reference_app.patterns.keyset_page import Page
 from reference_app.patterns.single_flight import SingleFlight
 from reference_app.patterns.ttl_cache import TTLCache
 
-#: For other nouns.
+#: Other nouns may use these.
 __all__ = ["SYMBOL", "SYMBOL_PATTERN", "Instrument", "MarketService"]
 
 #: Another process may add or rename an instrument; this is for how long a worker may not have heard of it.

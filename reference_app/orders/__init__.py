@@ -1,1 +1,1 @@
-"""Orders: placed once, amended by version, matched by processes of their own, told to others by an outbox."""
+"""Orders are placed once, amended by version, matched in other processes, and told to others by an outbox."""

@@ -1,7 +1,7 @@
 """Match orders until SIGTERM: `python -m reference_app.orders.matcher`. Run as many of these as you need.
 
-Each takes jobs that no other has (SKIP LOCKED), so more processes share the work and never an order. One that
-is killed loses nothing: its job is free again when its lease is over.
+Each takes jobs that no other has (SKIP LOCKED), so several processes share the work, and none gets the job of
+another. One that is killed loses nothing: its job is free again when its lease is over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PURGE_BATCH = 1000
 
 
 async def match(resources: Resources) -> None:
-    """Work on jobs with several tasks, and now and then delete idempotency keys that are past their time."""
+    """Work on jobs with several tasks, and delete expired idempotency keys every minute."""
     settings, sessions = resources["settings"], resources["sessions"]
     queue = JobQueue(
         sessions,
@@ -44,8 +44,8 @@ async def _purge(keys: IdempotencyKeys) -> None:
     while True:
         try:
             while await keys.purge(PURGE_BATCH) == PURGE_BATCH:
-                pass  # in batches: one DELETE of a day's keys would hold its locks for long
-        except Exception:  # the database restarts, for one; the keys wait until the next time
+                pass  # Keys go in batches: one DELETE of a day's keys would hold its locks for long.
+        except Exception:  # The database may be restarting; the keys wait until the next time.
             logging.getLogger(__name__).exception("idempotency keys could not be purged")
         await asyncio.sleep(PURGE_INTERVAL_S)
 

@@ -41,7 +41,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 #: KEYS: the lock, the last fence. ARGV: the token, milliseconds. Returns the fence or 0; may be sent twice.
 ACQUIRE = """
@@ -144,7 +144,7 @@ class FencingLock:
                 fence: int = await self._acquire(keys=keys, args=[token, int(self.ttl_s * 1_000)])
             except BaseException as error:  # it may be ours: the reply was lost, or we were cancelled
                 await self._give_back(keys, token)
-                if isinstance(error, RedisError):
+                if isinstance(error, RedisError | RedisClusterException):
                     raise NotAcquired(f"Redis did not answer: {error!r}") from error
                 raise
             if fence:
@@ -163,7 +163,7 @@ class FencingLock:
             asked_s = now_s()
             try:
                 is_kept = await self._extend(keys=keys[:1], args=[token, int(self.ttl_s * 1_000)])
-            except RedisError:
+            except (RedisError, RedisClusterException):
                 continue  # the deadline stands, and leaves time for another try
             self.extended += is_kept
             if not scope.expired():
@@ -172,5 +172,5 @@ class FencingLock:
     async def _give_back(self, keys: list[str], token: str) -> bool:
         try:
             return bool(await self._release(keys=keys[:1], args=[token]))
-        except RedisError:
+        except (RedisError, RedisClusterException):
             return True  # not known, and it ends by itself

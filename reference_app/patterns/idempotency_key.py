@@ -52,7 +52,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 MAX_BODY_BYTES = 65_536
 MAX_KEEP_FOR_S = 10 * 366 * 86_400
 
-#: For your migrations.
+#: Your migrations create this table and this index.
 TABLE = """CREATE TABLE idempotency_keys (
     owner text, key text, fingerprint bytea NOT NULL, status int NOT NULL, headers text NOT NULL,
     body bytea NOT NULL, expires_at timestamptz NOT NULL, PRIMARY KEY (owner, key))"""

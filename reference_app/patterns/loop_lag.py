@@ -73,7 +73,7 @@ class LoopLag:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        if not (interval_s > 0 and 0 < window_s <= interval_s * MAX_TICKS):
+        if not 0 < window_s <= interval_s * MAX_TICKS:
             raise ValueError(f"interval_s and window_s must be above 0, got {interval_s!r} and {window_s!r}.")
         self._interval_s = interval_s
         self._lags_s: deque[float] = deque(maxlen=math.ceil(window_s / interval_s))

@@ -88,11 +88,15 @@ def text_pattern(scale: int, *, positive: bool = False, anchored: bool = True) -
     It has no look-ahead, which the engines of many clients (Go, Rust, RE2) do not know.
 
     Args:
-        scale: Digits after the point, 0 to 14.
+        scale: Digits after the point; a text may have more of them than an amount.
         positive: Leave out zero and everything below it.
         anchored: False for a place in a longer pattern: without a sign, and without groups that capture.
+
+    Raises:
+        ValueError: `scale` is below 0.
     """
-    _unit(scale)
+    if scale < 0:
+        raise ValueError("scale must be 0 or more")
     whole = f"[1-9][0-9]{{0,{MAX_INTEGER_DIGITS - 1}}}"
     fraction = rf"(?:\.[0-9]{{1,{scale}}})?" if scale else ""
     if not anchored:

@@ -54,7 +54,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-#: For your migrations.
+#: Your migrations create this table and this index.
 TABLE = """CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL, key text NOT NULL,
     topic text NOT NULL, payload text NOT NULL, tries int NOT NULL DEFAULT 0,
@@ -62,7 +62,7 @@ TABLE = """CREATE TABLE outbox (
 INDEX = "CREATE INDEX ON outbox (key, id)"
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock_id)")
-# One round trip. The id is taken after the lock is had: it belongs to a row that the lock has to bring first.
+# One round trip takes the lock and inserts: the lock must yield its row before the INSERT takes an id.
 _ADD = text("""WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(:lock_id))
 INSERT INTO outbox (event_id, key, topic, payload) SELECT :event_id, :key, :topic, :payload FROM turn""")
 # Only the first event of each key: with any other, two relays could overtake each other within a key.
@@ -70,11 +70,11 @@ _TAKE = text("""SELECT * FROM outbox o WHERE not_before <= statement_timestamp()
     AND NOT EXISTS (SELECT FROM outbox earlier WHERE earlier.key = o.key AND earlier.id < o.id)
 ORDER BY id LIMIT :limit FOR UPDATE OF o SKIP LOCKED""")
 _DONE = text("DELETE FROM outbox WHERE id = :id")
-# Each time twice as late, five minutes at most.
+# Each failure doubles the wait, up to five minutes.
 _LATER = text("""UPDATE outbox SET tries = tries + 1,
     not_before = clock_timestamp() + make_interval(secs => least(2 ^ least(tries, 30), 300))
 WHERE id = :id""")
-_LAG = text("SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0) FROM outbox")
+_LAG = text("SELECT extract(epoch FROM clock_timestamp() - min(created_at)) FROM outbox")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Relay:
             try:
                 if await self.run_once():
                     continue
-            except Exception:  # the database restarts, for one
+            except Exception:  # the database may be restarting
                 logging.getLogger(__name__).exception("a round of the outbox relay failed")
             await asyncio.sleep(poll_interval_s)
 

@@ -43,7 +43,7 @@ import re
 from dataclasses import dataclass
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 MAX_WINDOW_S = 366 * 86_400
 #: KEYS[1]: the bucket. ARGV: microseconds a unit costs, microseconds the bucket holds, units of this hit.
@@ -127,7 +127,7 @@ class RateLimiter:
         is_rate = 1 <= self.limit <= self.window_s * 1_000_000 and self.window_s in range(1, MAX_WINDOW_S + 1)
         if not is_rate or re.fullmatch(r"[\w-]+", self.policy, re.ASCII) is None:
             raise ValueError("limit must be 1 to a million a second, policy of letters, digits, - and _")
-        # Whole, so that `limit` units fit exactly, and rounded up: else more than `limit` would get through.
+        # The cost is whole, so that `limit` units fit exactly. Rounded down, it would let more of them in.
         self._unit_us = -(-self.window_s * 1_000_000 // self.limit)
         self._size_us = self._unit_us * self.limit
         self._hit = self.client.register_script(HIT)
@@ -148,7 +148,7 @@ class RateLimiter:
         name = f"rate_limit:{self.policy}:{key}"
         try:
             reply = await self._hit(keys=[name], args=[self._unit_us, self._size_us, units])
-        except RedisError:
+        except (RedisError, RedisClusterException):
             self.uncounted += 1
             return Decision(self.policy, self.limit, self.window_s, is_allowed=True, is_counted=False)
         is_allowed, used_us, wait_us = reply

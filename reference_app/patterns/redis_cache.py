@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 V = TypeVar("V")
 #: A tag of every entry; no text, because every text may be a key.
@@ -147,7 +147,7 @@ class RedisCache(Generic[V]):
             self._unconfirmed.update(dict.fromkeys(names, object()))
             if len(self._unconfirmed) > MAX_UNCONFIRMED:
                 self._unconfirmed = {ALL: object()}
-            if not isinstance(error, RedisError):
+            if not isinstance(error, RedisError | RedisClusterException):
                 raise
             return self._failed()
         return True
@@ -166,7 +166,7 @@ class RedisCache(Generic[V]):
                 # What was invalidated again meanwhile has another mark, and stays.
                 self._unconfirmed = dict(self._unconfirmed.items() - unconfirmed.items())
             return await script(keys=keys, args=args)
-        except RedisError:
+        except (RedisError, RedisClusterException):
             self._failed()
             return None
 

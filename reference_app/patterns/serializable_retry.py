@@ -144,7 +144,7 @@ class SerializableRetry:
             result = await work(session)
             # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no driver raises. Without
             # this a work that swallowed an error would be reported as committed; on a failed one this raises.
-            await session.execute(text("SELECT 1"))
+            await session.execute(text("SELECT"))
             await session.commit()  # may conflict too: reads alone can be what breaks the order
         self.commits += 1
         return result

@@ -60,11 +60,11 @@ class _Flight(Generic[V]):
     waits_for: list[_Flight[Any]] = field(default_factory=list)
 
     def needs(self, other: _Flight[Any] | None) -> bool:
-        """Tell whether this can only end after the other one; no circle is ever made."""
+        """Tell whether this can only end after the other one; `do` refuses what would close a circle."""
         return self is other or any(it.needs(other) for it in self.waits_for)
 
 
-#: For whose work this code runs; what the work starts inherits it.
+#: The flight whose work is running here; tasks that the work starts inherit it.
 _flying: ContextVar[_Flight[Any] | None] = ContextVar("single_flight", default=None)
 
 

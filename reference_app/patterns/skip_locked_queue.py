@@ -52,7 +52,7 @@ from typing import NamedTuple
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-#: For your migrations. With another name, pass it as `table` to all that is called here.
+#: Your migrations create this table and this index. If you rename it, pass `table` everywhere.
 TABLE = """CREATE TABLE queue (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload text NOT NULL, tries int NOT NULL DEFAULT 0,
     not_before timestamptz NOT NULL DEFAULT now(), token uuid)"""
@@ -164,7 +164,7 @@ class JobQueue:
             try:
                 if await self.work_once(handler):
                     continue
-            except Exception:  # the database restarts, for one
+            except Exception:  # the database may be restarting
                 logging.getLogger(__name__).exception("a worker could not take or end a job")
             await asyncio.sleep(poll_interval_s)
 
@@ -188,10 +188,10 @@ class JobQueue:
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             # Else a driver has cancelled itself: a failure like any other, which must not end the worker.
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if task is not None and task.cancelling():
                 with suppress(Exception):  # a deployment is no failure: free at once, and not counted
                     await asyncio.shield(self._give_back(job, wait_s=0, refund=1))
-                raise
+                raise asyncio.CancelledError from error  # whatever the handler has made of it
             self.failed += 1
             logging.getLogger(__name__).warning("job %s failed, run %s", job.id, job.tries, exc_info=True)
             await self._give_back(job, wait_s=min(2.0 ** min(job.tries - 1, 30), 300), refund=0)

@@ -1,1 +1,1 @@
-"""What an account owns: positions and their value."""
+"""A portfolio is what an account owns: its positions and their value."""

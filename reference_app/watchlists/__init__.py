@@ -1,1 +1,1 @@
-"""A user's lists of instruments: PUT, PATCH and DELETE by the book."""
+"""Watchlists are a user's lists of instruments; they show PUT, PATCH and DELETE by the book."""

@@ -1,4 +1,4 @@
-"""`running_app`: a database of one's own, and nothing left when the block ends, however it ends."""
+"""`running_app` gives a block a database of its own, and leaves nothing, however the block ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_nothing_is_left_after_the_block() -> None:
 async def test_a_full_garbage_collection_passes_over_what_the_app_started_with() -> None:
     objects = len(gc.get_objects())
     async with running_app() as desk:
-        assert gc.get_freeze_count() > objects  # nothing of it is looked at, and the event loop goes on
+        assert gc.get_freeze_count() > objects  # a collection passes over frozen objects
         assert len(gc.get_objects()) < objects / 2
         assert (await desk.client.get("/v1/instruments")).status_code == 200
     assert gc.get_freeze_count() == 0
@@ -140,7 +140,7 @@ async def test_what_one_request_puts_into_its_state_the_next_does_not_find() -> 
 def test_the_template_is_named_after_its_content(
     changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module of any noun counts, also one that nobody has heard of: a stale template shows nothing."""
+    """Every file of the app counts, a new one too: nothing else would tell that a template is out of date."""
     copy = tmp_path / "reference_app"
     shutil.copytree(Path(reference_app.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(reference_app, "__file__", str(copy / "__init__.py"))

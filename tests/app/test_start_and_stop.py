@@ -138,8 +138,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 @contextmanager
-def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server on a free port, and give it with its address when it has said that it runs."""
+def serving(
+    *arguments: str, heard: list[str] | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server on a free port, and give it with its address when it has said that it runs.
+
+    What it has said until then is added to `heard`.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments, "--port", "0"],
         env=os.environ | environment | {"PYTHONUNBUFFERED": "1"},
@@ -151,6 +156,8 @@ def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
         assert process.stdout is not None
         address = None
         for line in process.stdout:
+            if heard is not None:
+                heard.append(line.strip())
             address = address or re.search(r"http://127\.0\.0\.1:[1-9][0-9]*", line)
             if address and ("Application startup complete" in line or "running on" in line):
                 break
@@ -187,9 +194,10 @@ def test_deskbook_serve_shows_the_docs_and_ends_cleanly(name: str) -> None:
 
 
 def test_serve_starts_the_matcher_and_the_relay_and_they_end_with_it() -> None:
-    with serving("deskbook", "serve") as (process, _):
+    heard: list[str] = []
+    with serving("deskbook", "serve", heard=heard) as (process, _):
         assert process.stdout is not None
-        missing = {"INFO matcher: started", "INFO outbox_relay: started"}
+        missing = {"INFO matcher: started", "INFO outbox_relay: started"}.difference(heard)
         lines = iter(process.stdout)
         while missing:
             missing.discard(next(lines).strip())

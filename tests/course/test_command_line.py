@@ -23,7 +23,7 @@ explore
 services status|stop
 notebook new|run|lint|mutate|repeat|edit|sync
 exercise list|start|check|hint|solution|reset|verify|new
-pattern list|show|copy
+pattern list|show|copy|check|mended
 course write
 """
 

@@ -44,12 +44,16 @@ def test_it_writes_and_runs_what_is_out_of_date_and_leaves_the_rest_alone(tmp_pa
     assert ran["execution_count"] == 1
 
 
-def test_pages_that_are_up_to_date_are_not_written():
-    before = {path: path.read_bytes() for path in NOTEBOOKS.glob("*.*")}
+def test_pages_that_are_up_to_date_are_not_written(tmp_path, monkeypatch):
+    """On a copy: where the committed pages are out of date, a test must not write them."""
+    monkeypatch.setattr(commands, "root", lambda: tmp_path)
+    folder = tmp_path / "notebooks"
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("deskbook"))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
     done = call()
     assert done.exit_code == 0, done.output
     assert "nothing to write" in done.output
-    assert {path: path.read_bytes() for path in NOTEBOOKS.glob("*.*")} == before
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_outside_of_a_checkout_it_says_so(monkeypatch):

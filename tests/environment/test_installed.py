@@ -12,6 +12,7 @@ def test_this_environment_is_the_locked_one():
 
 def test_an_older_a_missing_and_a_foreign_package_are_told_apart(tmp_path):
     lock = tmp_path / "requirements.lock"
+    # The marker of the third line is false here, so nothing is said of that package.
     lock.write_text(
         "click==999.0 --hash=sha256:00\n"
         "no-such-package==1.0 --hash=sha256:00\n"

@@ -1,4 +1,4 @@
-"""The minutes of a page are computed from what stands on it, and agree with those of two readers."""
+"""The minutes of a page are computed from what stands on it, and agree with those of its reader."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_exercises_of_a_lesson_count_with_the_minutes_that_they_state(tmp_pa
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_the_minutes_agree_with_those_of_a_reader(name: str) -> None:
-    """A lesson that is rewritten leaves this list: its reader read another text."""
+    """Take a lesson off the list when it is rewritten: its reader read another text."""
     path = ROOT / "notebooks" / f"{name}.ipynb"
     reading = Reading.of_document(Document.from_notebook(path, read_notebook(path)))
     assert abs(reading.minutes - MEASURED[name]) <= TOLERANCE * MEASURED[name]

@@ -57,7 +57,7 @@ class Exchange:
             self.asking -= 1
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_the_limit_holds_over_all_calls(make: Make) -> None:
@@ -214,7 +214,7 @@ class CatchesCancellations(FanOut):
 
 
 class LosesThePlace(FanOut):
-    """Wrong: given back after the work, but not when it was cancelled."""
+    """Wrong: a place is given back after the work, but not when the work fails or is cancelled."""
 
     async def _run(self, work: Any, item: Any) -> Any:
         await self._places.acquire()

@@ -38,7 +38,7 @@ async def drain(subscription: Any) -> list[Any]:
         return [message.data async for message in subscription]
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_a_slow_listener_keeps_the_newest(make: Make) -> None:
@@ -144,7 +144,7 @@ class DropsTheNewest(Broadcaster[Any]):
 
 
 class MarksOnly(Broadcaster[Any]):
-    """Wrong: it tells the listener, and goes on to fill its queue."""
+    """Wrong: the listener is told that it is cut off, and yet is served on."""
 
     def publish(self, data: Any) -> None:
         before = set(self._subscriptions)
@@ -161,7 +161,7 @@ class NumbersAreEnough(Broadcaster[Any]):
 
 
 class GivesWhatItHas(Broadcaster[Any]):
-    """Wrong: of what followed it gives what is still there; nobody sees the hole."""
+    """Wrong: it resumes with the messages that are left, and nobody sees that some are missing."""
 
     def subscribe(self, after: str | None = None) -> Any:
         known = [it.id for it in self._kept]
@@ -197,7 +197,7 @@ class HandsOver(Broadcaster[Any]):
 
 
 class ClosesQuietly(Broadcaster[Any]):
-    """Wrong: whoever waits goes on waiting, and the server waits for it."""
+    """Wrong: a listener that waits is not woken, and the server waits for it."""
 
     def close(self) -> None:
         self._end = StopAsyncIteration()

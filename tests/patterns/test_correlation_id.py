@@ -66,7 +66,7 @@ def sent_back(headers: Headers) -> str:
 
 Build = Callable[..., Any]
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_requests_at_the_same_time_keep_their_ids(build: Build) -> None:
@@ -150,7 +150,7 @@ class MatchesTheBeginning(CorrelationId):
 
 
 class Sets:
-    """Wrong: set and never reset; the test client's next request, or a second app, inherits it."""
+    """Wrong: the id is set and never reset; the test client's next request, or a second app, inherits it."""
 
     def __init__(self, app: Any) -> None:
         async def keeps(scope: Any, receive: Any, send: Any) -> None:

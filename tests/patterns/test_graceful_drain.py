@@ -37,7 +37,7 @@ async def settle() -> None:
 
 
 class Quotes:
-    """A stream with a quote for each that is put in, which notes how it was closed."""
+    """A stream that yields each quote put into its queue, and notes whether it was closed."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[str] = asyncio.Queue()
@@ -48,7 +48,7 @@ class Quotes:
             while True:
                 yield await self.queue.get()
         finally:
-            await asyncio.sleep(0)  # gives a connection back
+            await asyncio.sleep(0)  # It stands for giving a connection back.
             self.closed = True
 
 
@@ -59,7 +59,7 @@ async def collect(drain: Drain, quotes: Quotes, into: list[str], sending: asynci
             into.append(quote)
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_a_stream_that_waits_ends_and_closes(make: Make) -> None:
@@ -98,7 +98,7 @@ async def check_that_all_goes_on_during_the_notice(make: Make) -> None:
     quotes.queue.put_nowait("AAPL")
     await settle()
     assert (told, seen, stream.done()) == (["not ready"], ["AAPL"], False)
-    drain.begin(0)  # somebody is in a hurry
+    drain.begin(0)  # a second call may shorten the notice
     await asyncio.wait_for(stream, 1)
     assert told == ["not ready"]
 
@@ -204,7 +204,7 @@ class EveryTimeoutIsTheEnd(Drain):
 
 
 class WaitsForNobody(Drain):
-    """Wrong: the server has seen to the requests, but not to what they have started."""
+    """Wrong: the server waits for requests, but not for the work that they have started."""
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.begin(0)
@@ -294,7 +294,7 @@ async def test_requests_are_counted_and_replies_close_the_connection_while_it_dr
 
 @contextlib.contextmanager
 def server() -> Iterator[list[int]]:
-    """Handlers such as a server sets before it starts the lifespan; they note the signals."""
+    """Set the handlers that a server sets before it starts the lifespan; these note the signals."""
     got: list[int] = []
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda number, frame: got.append(number)) for number in numbers}
@@ -326,7 +326,7 @@ def test_the_server_hears_of_sigterm_after_the_notice_and_of_a_second_one_at_onc
 @pytest.mark.parametrize(("number", "notice_s"), [(signal.SIGTERM, 0.01), (signal.SIGINT, 60)])
 def test_after_the_notice_the_server_is_told(number: int, notice_s: float) -> None:
     async def main(got: list[int]) -> None:
-        # What asyncio.run has set for Ctrl-C is no server's either way; the handler of the test is.
+        # asyncio.run may set a handler of its own for SIGINT: this one is the server's again.
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         async with Drain(notice_s=notice_s) as drain:
             os.kill(os.getpid(), number)

@@ -108,7 +108,7 @@ async def response_of(make: Make, rows: AsyncGenerator[Any, None], chunk_bytes: 
     return response
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_a_cut_stream_is_not_whole(make: Make) -> None:
@@ -168,7 +168,7 @@ def test_rule(check: Callable[[Make], Awaitable[None]]) -> None:
 
 
 class MarksInFinally(JsonLines):
-    """Wrong: the end mark comes at the end, however it came to that."""
+    """Wrong: the mark of a whole stream is written even where the stream has broken off."""
 
     async def _chunks(self) -> Any:
         try:
@@ -364,6 +364,20 @@ async def test_a_chunk_is_sent_as_soon_as_it_is_full(chunk_bytes: int, sizes: li
     response = await open_stream(source(), chunk_bytes=chunk_bytes)
     assert [len(it) async for it in response.body_iterator] == sizes
     assert (response.size_bytes, response.rows) == (sum(sizes), 2)
+
+
+@in_a_loop
+async def test_a_response_that_was_broken_off_leaves_no_generator_behind() -> None:
+    table, client = Table(1000), Client("2.4")
+    client.ready.clear()
+    response = await open_stream(table(), chunk_bytes=0)
+    task = asyncio.create_task(client.get(response))
+    await settle()
+    task.cancel()
+    await asyncio.wait([task])
+    lines: Any = response.body_iterator
+    assert lines.ag_frame is None
+    assert table.closed
 
 
 @in_a_loop

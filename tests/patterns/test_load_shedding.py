@@ -326,6 +326,17 @@ def test_who_waited_and_got_a_place_leaves_no_timer() -> None:
     run(check, LoadShedder)
 
 
+@in_a_loop
+async def test_overload_begins_after_the_longest_wait_and_not_at_it() -> None:
+    shedder, now_s = LoadShedder(max_running=1, max_waiting=1, max_wait_s=10), 100.0
+    shedder._queue.append(asyncio.get_running_loop().create_future())
+    shedder._queued_since_s = now_s
+    with pytest.MonkeyPatch.context() as patch:
+        for ahead_s, is_overloaded in ((10, False), (10.5, True)):
+            patch.setattr(asyncio.get_running_loop(), "time", lambda ahead_s=ahead_s: now_s + ahead_s)
+            assert shedder._is_overloaded() is is_overloaded
+
+
 def test_a_queue_that_is_young_or_empty_is_no_overload() -> None:
     async def check(make: Make, clock: Clock) -> None:
         shedder = make(max_running=1, max_waiting=9, max_wait_s=10, overload_wait_s=1)

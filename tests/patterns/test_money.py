@@ -127,7 +127,6 @@ def test_a_scale_that_there_is_not_is_refused_where_it_is_written(scale: int) ->
         lambda: to_money("1", scale=scale),
         lambda: round_money(Decimal(1), scale=scale),
         lambda: split_money(Decimal(1), parts=1, scale=scale),
-        lambda: text_pattern(scale),
     ):
         with pytest.raises(ValueError, match="scale must be 0 to 14"):
             use()
@@ -212,6 +211,9 @@ def test_the_published_pattern_takes_what_the_validator_takes_and_needs_no_look_
         "100",
         "001",
         "0001",
+        "010",
+        "011",
+        "0111",
         "0" * 14,
         "0" * 13 + "1",
         "1" * 15,
@@ -233,6 +235,12 @@ def test_in_a_longer_pattern_it_has_no_sign_no_ends_and_no_groups() -> None:
     assert match.groups() == ("131.1200",)
     assert line.search("the price -1.00 each") is None
     assert re.fullmatch(text_pattern(0, anchored=False), "1500")
+
+
+def test_a_text_may_have_more_digits_than_an_amount_but_not_fewer_than_none() -> None:
+    assert re.fullmatch(text_pattern(15), "0." + "1" * 15)
+    with pytest.raises(ValueError, match="0 or more"):
+        text_pattern(-1)
 
 
 def test_rounding_does_not_depend_on_who_has_changed_the_context() -> None:

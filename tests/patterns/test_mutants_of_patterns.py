@@ -80,33 +80,39 @@ IS_SQL_OR_LUA = re.compile(r"redis\.call|\b(SELECT|INSERT INTO|UPDATE|DELETE FRO
 
 @dataclass(frozen=True)
 class Mutant:
-    """A pattern that was changed at one place.
+    """One change of a pattern.
 
     Attributes:
         name: Which change it is, for people and for `survivors.toml`.
-        kind: What was changed.
-        source: The whole file.
+        kind: What is changed.
+        node: The number of the node that is changed.
+        index: Which of the changes of that node it is.
     """
 
     name: str
     kind: str
-    source: str
+    node: int
+    index: int
+
+    def of(self, source: str) -> str:
+        """Return the source with this change."""
+        tree = ast.parse(source)
+        node, _ = _code(tree)[self.node]
+        _changes(node)[self.index][3]()
+        return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def mutants(source: str) -> list[Mutant]:
-    """Return every copy of the source with one change in its code."""
+    """Return every change that can be made to the code of a file."""
     found: list[Mutant] = []
     times: dict[str, int] = {}
     for number, (node, place) in enumerate(_code(ast.parse(source))):
         for index, (kind, before, after, _) in enumerate(_changes(node)):
-            tree = ast.parse(source)
-            changed = _code(tree)[number][0]
-            _changes(changed)[index][3]()
             name = f"{place}: {before} -> {after}"
             times[name] = times.get(name, 0) + 1
             if times[name] > 1:
                 name += f" ({times[name]})"
-            found.append(Mutant(name, kind, ast.unparse(ast.fix_missing_locations(tree))))
+            found.append(Mutant(name, kind, number, index))
     return found
 
 
@@ -299,7 +305,7 @@ def test_a_change_turns_the_travelling_test_red(pattern: Pattern, environment: d
     assert survives(pattern, ast.unparse(ast.parse(pattern.source)), environment, 120), "red without a change"
     with ThreadPoolExecutor(2) as pool:
         candidates = chosen(pattern.name, pattern.source)
-        green = list(pool.map(lambda it: survives(pattern, it.source, environment), candidates))
+        green = list(pool.map(lambda it: survives(pattern, it.of(pattern.source), environment), candidates))
     survivors = {it.name for it, is_green in zip(candidates, green, strict=True) if is_green}
     assert survivors == set(named_survivors().get(pattern.name, {}))
 
@@ -313,7 +319,7 @@ def test_at_most_one_change_in_twenty_survives_and_each_has_a_reason() -> None:
 
 def test_a_change_is_made_at_one_place_and_nowhere_else() -> None:
     source = "def f(a, b):\n    if a < b and not b:\n        g(a)\n    return a + 1\n"
-    names = {it.name: it.source for it in mutants(source)}
+    names = {it.name: it.of(source) for it in mutants(source)}
     assert "if a <= b and (not b)" in names["f: a < b -> a <= b"]
     assert set(names) == {
         "f: a < b -> a <= b",
@@ -343,7 +349,8 @@ def _report(pattern: Pattern, with_all: bool, environment: dict[str, str]) -> No
     timeout_s = max(10.0, 5 * (time.monotonic() - started_s))
     candidates = mutants(pattern.source) if with_all else chosen(pattern.name, pattern.source)
     with ThreadPoolExecutor(2) as pool:
-        green = list(pool.map(lambda it: survives(pattern, it.source, environment, timeout_s), candidates))
+        sources = (it.of(pattern.source) for it in candidates)
+        green = list(pool.map(lambda it: survives(pattern, it, environment, timeout_s), sources))
     survivors = [it for it, is_green in zip(candidates, green, strict=True) if is_green]
     took_s = time.monotonic() - started_s
     print(f"{pattern.name}: {len(survivors)} of {len(candidates)} survive ({took_s:.0f} s)", flush=True)

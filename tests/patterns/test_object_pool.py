@@ -84,7 +84,7 @@ async def break_off(pool: ObjectPool[Session], error: type[BaseException]) -> No
         raise error
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_there_are_never_too_many(make: Make) -> None:

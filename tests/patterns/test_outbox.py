@@ -364,11 +364,13 @@ async def test_the_relay_survives_its_database_and_gives_back_what_it_was_cancel
         await add(sessions, Event("AAPL", "placed", "1"))
         crasher = Crasher(sessions)
         crasher.steps_left = 0
-        task = asyncio.create_task(Relay(sessions, receiver).run(poll_interval_s=0))
+        relay = Relay(sessions, receiver)
+        task = asyncio.create_task(relay.run(poll_interval_s=0))
         await asyncio.wait_for(receiver.reached.wait(), 10)
         task.cancel()
         await asyncio.wait([task], timeout=10)
         assert task.cancelled()
+        assert (relay.published, relay.failures) == (0, 0), "a deployment is no failure"
         assert sessions.kw["bind"].pool.checkedout() == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
         receiver.holds.clear()

@@ -468,6 +468,8 @@ def options_of(**options: Any) -> dict[str, Any]:
         {"ttl_s": 1e9 + 1},
         {"absent_ttl_s": -1},
         {"absent_ttl_s": float("inf")},
+        {"absent_ttl_s": 1e9 + 0.5},
+        {"ttl_s": 1e9 + 0.5},
         {"jitter": -0.1},
         {"jitter": 1.1},
         {"prefix": ""},
@@ -535,6 +537,25 @@ async def test_no_entry_and_no_tag_shares_a_key_with_another_and_all_of_a_prefix
         names = [key async for key in desk.redis.scan_iter(match=f"{{{desk.prefix}:*")]
         assert all(name.startswith(b"{" + desk.prefix.encode()) and b"}:" in name for name in names)
         await desk.redis.delete(*names)
+
+
+@in_a_loop
+async def test_each_answer_is_counted_as_what_it_was() -> None:
+    async with desk_of(RedisCache) as desk:
+        for _ in range(3):
+            await desk.get()
+        assert (desk.cache.hits, desk.cache.misses, desk.cache.late_fills, desk.cache.failures) == (
+            2,
+            1,
+            0,
+            0,
+        )
+        await desk.colleague.invalidate("AAPL")
+        load = Load("131.12")
+        reader = await desk.start(load)
+        await desk.colleague.invalidate("AAPL")
+        assert await desk.end(reader, load) == "131.12"
+        assert (desk.cache.hits, desk.cache.misses, desk.cache.late_fills) == (2, 2, 1)
 
 
 @in_a_loop

@@ -1,6 +1,7 @@
 """The work is done once, a caller may leave at any moment, and who comes later gets no old answer."""
 
 import asyncio
+import contextlib
 import doctest
 import functools
 import sys
@@ -118,7 +119,7 @@ async def test_work_that_fails_before_its_first_await_is_an_error_too() -> None:
     assert flights.in_flight == 0
 
 
-# Each check is a rule that a wrong twin further down breaks.
+# Each check is a rule, and a wrong twin further down (the pattern with one mistake) breaks it.
 
 
 async def check_that_a_caller_who_leaves_takes_nobody_along(flights: SingleFlight[Any]) -> None:
@@ -207,7 +208,7 @@ class CallersAwaitTheTask(SingleFlight[Any]):
 
 
 class WorkIsShielded(SingleFlight[Any]):
-    """Wrong: the usual repair of the above; work goes on when nobody waits for it any more."""
+    """Wrong: this is the usual repair of the twin above; work goes on when nobody waits for it any more."""
 
     async def do(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
         flight = self._flights.get(key) or self._start(key, work)
@@ -368,6 +369,31 @@ async def test_work_may_ask_for_other_keys_and_what_it_leaves_behind_for_its_own
         is_over.set()
         assert await left[0] == 1
     assert flights.in_flight == 0
+
+
+@in_a_loop
+async def test_work_that_has_given_up_waiting_may_be_waited_for() -> None:
+    flights, gave_up, may_end = SingleFlight[Any](), asyncio.Event(), asyncio.Event()
+
+    async def impatient() -> str:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(flights.do("slow", slow), 0.01)
+        gave_up.set()
+        await may_end.wait()
+        return "done"
+
+    async def slow() -> Any:
+        await gave_up.wait()
+        asking.set()
+        return await flights.do("impatient", impatient)
+
+    asking = asyncio.Event()
+    holder = asyncio.create_task(flights.do("slow", slow))
+    caller = asyncio.create_task(flights.do("impatient", impatient))
+    await asyncio.wait_for(asking.wait(), 5)
+    await settle()
+    may_end.set()
+    assert await asyncio.wait_for(asyncio.gather(holder, caller), 5) == ["done", "done"]
 
 
 @in_a_loop

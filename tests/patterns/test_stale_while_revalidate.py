@@ -361,6 +361,26 @@ async def test_a_load_that_cancels_itself_is_a_failure_with_its_pause() -> None:
 
 
 @in_a_loop
+async def test_a_clock_may_begin_at_zero_and_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source()
+    source.now_s = 0.0
+    source.may_end.set()
+    cache = StaleWhileRevalidate(load=source.load, fresh_s=0, stale_s=60, clock=source.clock)
+    async with cache:
+        assert [await cache.get("AAPL") for _ in range(2)] == ["AAPL 1"] * 2
+        await settle()
+        assert source.loads == 2, "the second one renews it"
+        source.error = ConnectionError("the exchange is down")
+        assert await cache.get("AAPL") == "AAPL 2"
+        await settle()
+    # Not those of asyncio: what other tests have left is logged when it is collected.
+    assert [it.getMessage() for it in caplog.records if it.name != "asyncio"] == [
+        "a load failed, the old value stays"
+    ]
+    assert "the exchange is down" in caplog.text
+
+
+@in_a_loop
 async def test_a_load_that_asks_for_its_own_key_is_told_so() -> None:
     async def itself(key: str) -> str:
         return await cache.get(key)

@@ -19,12 +19,12 @@ from deskbook.practice.exercise.definition import Exercise, load, names
 from deskbook.practice.learner.submission import submit
 
 ROUNDS = 5
-#: `LOOPS=100 python tests/practice/bench_practice.py` for the long run.
+#: The long run is `LOOPS=100 python tests/practice/bench_practice.py`.
 LOOPS = int(os.environ.get("LOOPS", "5"))
 
 
 def seconds_of(client: Client, exercise: Exercise, source: str, state: str | None = None) -> float:
-    """Return how long one check took, in seconds; it must end in this state."""
+    """Return how long one check took, in seconds; it must end in `state`, unless that is None."""
     started = time.perf_counter()
     verdict = submit(exercise, source, client, even_if_unchanged=True)
     seconds = time.perf_counter() - started
@@ -34,6 +34,7 @@ def seconds_of(client: Client, exercise: Exercise, source: str, state: str | Non
 
 def p95(seconds: list[float]) -> float:
     """Return the value that 95 of 100 do not exceed."""
+    # quantiles() needs two values, so the largest stands there twice, and the result errs upwards.
     return statistics.quantiles([*seconds, max(seconds)], n=20, method="inclusive")[-1]
 
 
@@ -48,7 +49,7 @@ def first_check(exercise: Exercise) -> float:
 
 
 class PeakMemory:
-    """The most that a worker and its children held, in MB: all, and all but the pages of files."""
+    """Notes the most memory that a worker and its children held, in MB; `own` leaves out pages of files."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -70,7 +71,7 @@ class PeakMemory:
             try:
                 rollups = [rollup(each.pid) for each in (worker, *worker.children(recursive=True))]
             except (psutil.Error, OSError):
-                continue  # a check has ended meanwhile
+                continue  # A process of a check has ended meanwhile.
             self.all = max(self.all, sum(each["Pss"] for each in rollups))
             self.own = max(self.own, sum(each["Pss_Anon"] for each in rollups))
 

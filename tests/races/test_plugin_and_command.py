@@ -180,7 +180,9 @@ def test_the_command_accepts_a_service_without_a_race(team):
     write(team.folder, "B.http", "POST /safe?amount=60\n")
     found = team.explore("service:create_app", "A.http", "B.http")
     assert found.exit_code == 0
-    assert found.output.startswith("exhausted")
+    assert found.output.startswith("A alone, POST /safe?amount=60: 200 40")
+    assert "A then B: A: 200 40; B: 200 -20" in found.output
+    assert "\n\nexhausted: all " in found.output
 
 
 @pytest.mark.parametrize(
@@ -196,13 +198,13 @@ def test_the_command_accepts_a_service_without_a_race(team):
 def test_the_command_says_what_is_wrong_in_one_sentence(team, arguments, message):
     write(team.folder, "A.http", "\n")
     found = team.explore(*arguments)
-    assert found.exit_code == 1
+    assert found.exit_code == 2  # 1 is a race
     assert message in found.stderr
     assert isinstance(found.exception, SystemExit)  # anything else would show as a traceback
 
 
 def test_the_process_shows_the_sentence_and_no_traceback(tmp_path):
     found = explore_command(tmp_path, "nowhere:create_app", "A.http")
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert found.stderr.startswith("Error: cannot import 'nowhere'")
     assert "Traceback" not in found.stderr

@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path(deskbook.races.__file__).parent
 
 PUBLIC_NAMES = """
-    AsyncpgGate BadSchedule Counterexample Deadlock Diverged Failure Livelock NotProven Overlap RaceError
-    RaceFound RedisGate Report Request SQLAlchemyGate Timeline UngatedIO UnsupportedPython can_overlap delete
-    explore explore_sync get patch post put replay request
+    AsyncpgGate BadSchedule Counterexample Deadlock Diverged Failure Livelock NotProven Overlap PsycopgGate
+    RaceError RaceFound RedisGate Report Request SQLAlchemyGate Timeline UngatedIO UnsupportedPython
+    can_overlap delete explore explore_sync get in_sequence patch post put replay request stream suspends
+    websocket
 """
 
 #: What may be imported beside the package: the command and the plugin are named in pyproject.toml.

@@ -19,9 +19,30 @@ def test_a_schedule_that_makes_no_sense_is_refused(text):
         Schedule.parse(text)
 
 
-def test_a_schedule_that_cannot_be_followed_is_refused():
-    with pytest.raises(Diverged, match="step 3 of the schedule is 'C'"):
-        replay(racy, BOTH, schedule="A2 C")
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("A2 C", "names 'C', but the requests are A, B"),
+        ("ABBA", "did you mean 'A B B A'"),
+        ("a b2 a", "did you mean 'A'"),
+    ],
+)
+def test_a_name_that_is_mistyped_is_told_from_code_that_changed(text, sentence):
+    with pytest.raises(BadSchedule, match=sentence):
+        replay(racy, BOTH, schedule=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("A9 B", "A has ended by then: only B can run; is the schedule too long"),
+        ("A clock", "no timer is pending there"),
+        ("A.a B", "is the schedule mistyped, or has the code changed since"),
+    ],
+)
+def test_a_step_that_cannot_be_taken_says_why(text, sentence):
+    with pytest.raises(Diverged, match=f"(?i){sentence}"):
+        replay(racy, BOTH, schedule=text)
 
 
 @pytest.mark.parametrize("name", ["clock", "A1", "", "a-b"])

@@ -13,7 +13,9 @@ from pathlib import Path
 import deskbook
 import psutil
 import pytest
+from deskbook.services.errors import ServicesError
 from deskbook.services.model import redacted
+from deskbook.services.state import StateFolder
 
 HOLD_REDIS = "services('redis'); sys.stdin.read()"
 HOLD_BOTH = "services(); sys.stdin.read()"
@@ -313,3 +315,9 @@ def _copies(folder):
     for source in [ours / "deskbook", *(found for name in names for found in installed.glob(name))]:
         shutil.copytree(source, folder / source.name, symlinks=True)
     return folder
+
+
+def test_a_state_folder_without_its_parent_says_which_folder_is_missing(tmp_path):
+    folder = StateFolder(tmp_path / "removed" / "state")
+    with pytest.raises(ServicesError, match="removed is not there"):
+        folder.create()

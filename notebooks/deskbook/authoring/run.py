@@ -20,7 +20,7 @@ from deskbook.authoring.quick_start import skip_slow_import
 
 
 class CellFailedError(Exception):
-    """A cell failed, took too long, or did not fail although it says it does; the file was not changed."""
+    """A cell failed, or did not fail as it says, or the file was saved meanwhile; it was not written."""
 
 
 class KernelStartError(RuntimeError):
@@ -51,7 +51,8 @@ def run_notebook(
         on_cell: Called before each code cell with its number, from 1, and the number of code cells.
 
     Raises:
-        CellFailedError: If a cell fails; the file stays as it was.
+        CellFailedError: If a cell fails, or somebody else saved the file meanwhile; it is not written.
+        KernelStartError: If the kernel does not start.
         NotebookFileError: If the file is no notebook.
     """
     content = read_notebook(path)
@@ -128,7 +129,7 @@ def ended_by_signals(client: Any) -> Iterator[None]:
     """End the kernel and its connection file when SIGTERM or SIGHUP (a closed terminal) ends this process."""
 
     def leave(number: int, _: object) -> None:
-        # At once: the exit may leave the event loop where it can no longer talk to the kernel.
+        # The kernel is killed at once: while this process exits, its event loop may no longer reach it.
         if client.km is not None:
             client.km.cleanup_connection_file()
             process = getattr(client.km.provisioner, "process", None)
@@ -137,6 +138,7 @@ def ended_by_signals(client: Any) -> Iterator[None]:
         raise SystemExit(128 + number)
 
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    # Only the main thread may set handlers.
     if threading.current_thread() is not threading.main_thread():
         names = []
     before = {name: signal.signal(getattr(signal, name), leave) for name in names}
@@ -148,12 +150,12 @@ def ended_by_signals(client: Any) -> Iterator[None]:
 
 
 def _execute_cell(client: Any, cell: Any, index: int, timeout_s: float) -> None:
-    """Run one cell; its failure must be announced by its tag, and an announced failure must come."""
+    """Run one cell; a failure must be announced by a tag or marker, and an announced failure must come."""
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     expects_error = nbval_options(cell, cell.source)["check_exception"]
     tags = cell.metadata.get("tags")
-    if expects_error:  # nbclient knows the tag only
+    if expects_error:  # nbclient knows only the tag, not the marker
         cell.metadata["tags"] = [*(tags or []), "raises-exception"]
     try:
         client.execute_cell(cell, index)

@@ -22,9 +22,9 @@ def course() -> None:
 
 @course.command(epilog="Example: deskbook course write")
 def write() -> None:
-    """Write the map, the page of patterns and the start page anew, where they are out of date.
+    """Write the map (README.md), the page of patterns and the start page anew, where they are out of date.
 
-    Needed after a change of a lesson's metadata or title, and of a pattern's description. A notebook that
+    Do it after a change of a lesson's metadata or title, and of a pattern's description. A notebook that
     changes is run, so that its outputs are those of a clean run.
     """
     try:
@@ -49,7 +49,7 @@ def _write_map(path: Path, text: str) -> str:
 
 
 def _write_patterns(path: Path) -> str:
-    """Write the page of patterns and run it, unless it is what it would be."""
+    """Write the page of patterns and run it, unless it is up to date."""
     before = path.read_bytes() if path.exists() else b""
     write_pattern_page(path)
     if path.read_bytes() == before:
@@ -59,7 +59,7 @@ def _write_patterns(path: Path) -> str:
 
 
 def _run_start_page(path: Path, course_map: CourseMap) -> str:
-    """Run the start page if the map in its outputs is another one."""
+    """Run the start page if the map in its outputs is out of date."""
     if not path.exists() or repr(course_map) in _plain_outputs(path):
         return ""
     _run(path)
@@ -74,7 +74,7 @@ def _plain_outputs(path: Path) -> list[Any]:
 
 
 def _run(path: Path) -> None:
-    # In a checkout only: a bare install, which lists and copies, has no packages to run a notebook with.
+    # Imported here, because a bare install has no packages that run a notebook.
     from deskbook.authoring.commands import cell_progress, clear_errors
     from deskbook.authoring.run import run_notebook
 

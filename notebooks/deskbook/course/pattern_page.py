@@ -1,6 +1,6 @@
 """The page `notebooks/90_pattern_index.ipynb`, made from the pattern files and the lessons.
 
-`deskbook course write` writes it; a test compares the two.
+`deskbook course write` writes it; a test fails where the file is not what this module makes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def pattern_page() -> dict[str, Any]:
 
 
 def write_pattern_page(path: Path) -> None:
-    """Write the page, and keep the outputs of the page that is there; its code changes hardly ever."""
+    """Write the page, and keep the outputs of code cells that have not changed."""
     page = pattern_page()
     if path.exists():
         done = json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def write_pattern_page(path: Path) -> None:
 
 
 def sources(notebook: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a page says, without what running it has added."""
+    """Return the kind and source of each cell, without what running the page has added."""
     return [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .conda import environment_yml
-from .make import CannotMakeEnvironment, interpreter
+from deskbook.environment.conda import environment_yml
+from deskbook.environment.make import CannotMakeEnvironment, interpreter
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

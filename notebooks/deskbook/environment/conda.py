@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .lockfile import read_pins
+from deskbook.environment.lockfile import read_pins
 
 _HEADER = """\
 # Written from requirements.lock by `python -m deskbook.environment conda`; a test compares the two.

@@ -1,6 +1,6 @@
 """Compare what is installed in the running Python with the lock.
 
-Needs the package `packaging` (for environment markers), which every environment made from the lock has.
+It needs the package `packaging` (for environment markers), which every environment made from the lock has.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from .lockfile import Pin, read_pins
+from deskbook.environment.lockfile import Pin, read_pins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Difference:
     installed: str | None
 
     def __str__(self) -> str:
-        """Say it in the words of the doctor."""
+        """Return the sentence that `deskbook doctor` shows."""
         found = f"is {self.installed}" if self.installed else "is not installed"
         return f"{self.name} {found}, the lock says {self.locked}"
 

@@ -19,9 +19,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .failures import explain, is_worth_another_try
-from .lockfile import read_pins
-from .pythons import refusal
+from deskbook.environment.failures import explain, is_worth_another_try
+from deskbook.environment.lockfile import read_pins
+from deskbook.environment.pythons import refusal
 
 #: Measured: 0.9 GB installed with byte code, plus the installer's cache.
 NEEDED_BYTES = 1_500_000_000
@@ -70,7 +70,7 @@ def _active_matches(checkout: Path) -> bool:
     if importlib.util.find_spec("packaging") is None:
         found = ["packaging is not installed"]
     else:
-        from .installed import differences, is_installed_from
+        from deskbook.environment.installed import differences, is_installed_from
 
         found = [str(item) for item in differences(checkout / "requirements.lock")]
         if not found and not is_installed_from(checkout):

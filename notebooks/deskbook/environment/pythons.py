@@ -15,7 +15,7 @@ def refusal(version: tuple[int, int]) -> str | None:
     """Return why no environment can be made for this Python and what to do, or None.
 
     Args:
-        version: major and minor number, such as (3, 14).
+        version: Major and minor number, such as (3, 14).
     """
     newest = ".".join(map(str, NEWEST))
     remedy = f"Install Python {newest}, or name one of {SUPPORTED}: make lab PYTHON=/path/to/python{newest}"

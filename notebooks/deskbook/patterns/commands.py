@@ -1,14 +1,18 @@
-"""The commands `deskbook pattern list|show|copy`."""
+"""The commands `deskbook pattern list|show|copy|check|mended`."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
 import click
 
+from deskbook.checkout import NotACheckoutError
 from deskbook.patterns.catalogue import PROBLEMS, Pattern, PatternError, catalogue, find, get
+from deskbook.patterns.copies import Copy, copies, python_files
 from deskbook.patterns.copying import Copied, copy_pattern
+from deskbook.patterns.history import record
 
 
 @click.group(epilog="Example: deskbook pattern copy single_flight src/desk --with-test")
@@ -56,6 +60,63 @@ def copy(name: str, folder: Path, with_test: bool, force: bool) -> None:
     except PatternError as error:
         raise click.ClickException(str(error)) from None
     _report(copied)
+
+
+@pattern.command(epilog="Example: deskbook pattern check src")
+@click.argument("folder", type=click.Path(path_type=Path))
+def check(folder: Path) -> None:
+    """Name the copies of patterns in FOLDER that are older than a repair, and what was mended.
+
+    A copy is known by its statements, so it may have lost its header, been formatted anew, or been changed in
+    a few lines. Nothing is written. The exit status is 1 where a copy is older than a repair, so that CI can
+    ask.
+    """
+    try:
+        files = python_files(folder)
+    except PatternError as error:
+        raise click.ClickException(str(error)) from None
+    with click.progressbar(files, label="Reading", show_pos=True, hidden=len(files) < 200) as shown:
+        found = list(copies(shown))
+    for it in found:
+        if it.missing:
+            _tell(it)
+    old = sum(bool(it.missing) for it in found)
+    if not found:
+        click.echo(f"No copy of a pattern is in {folder}: {len(files)} Python files were read.")
+    elif not old:
+        click.echo(f"{_copies(len(found))} in {folder}, none of them older than a repair.")
+    else:
+        click.echo(f"{_copies(len(found))} in {folder}, {old} of them older than a repair.")
+        click.echo("Commit your own changes, then `deskbook pattern copy NAME FOLDER --force` and compare.")
+        raise SystemExit(1)
+
+
+@pattern.command(epilog='Example: deskbook pattern mended money "Yen were refused." --since HEAD~1')
+@click.argument("name")
+@click.argument("sentences", nargs=-1, required=True)
+@click.option("--since", default="HEAD", show_default=True, help="Revision of git from before the repair.")
+def mended(name: str, sentences: tuple[str, ...], since: str) -> None:
+    """Record what was mended in a pattern, so that `deskbook pattern check` tells those who have copies.
+
+    For those who work on the patterns, in a checkout. Each of SENTENCES says what a copy from before does
+    wrong.
+    """
+    try:
+        repair = record(name, since, sentences, dt.datetime.now(dt.UTC).date())
+    except (PatternError, NotACheckoutError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"recorded: {len(repair.gone)} statements of {name} gone, {len(repair.new)} new")
+
+
+def _tell(copy: Copy) -> None:
+    click.echo(click.style(f"{copy.path}: a copy of {copy.pattern}", bold=True))
+    for repair in copy.missing:
+        for sentence in repair.mended:
+            click.echo(f"  {repair.date}  {sentence}")
+
+
+def _copies(number: int) -> str:
+    return "1 copy of a pattern is" if number == 1 else f"{number} copies of patterns are"
 
 
 def _report(copied: Copied) -> None:

@@ -91,7 +91,7 @@ def check(name: str, file: Path | None) -> None:
 @click.argument("name")
 @_clear_errors
 def hint(name: str) -> None:
-    """Show one hint more, for the check that your last answer failed at."""
+    """Show one more hint, for the check that your last answer failed."""
     from deskbook.practice.learner.help_pages import hint_page
 
     click.echo(str(hint_page(load(name), Progress(), f"deskbook exercise hint {name}")))
@@ -163,7 +163,7 @@ def new(name: str) -> None:
 
     NAME is the number of the lesson and words, such as 12_fan_out.
     """
-    # In a checkout only, where the packages are that run a notebook.
+    # Imported here, because a bare install has no packages that run a notebook.
     from deskbook.authoring.run import run_notebook
     from deskbook.practice.exercise.skeleton import write_skeleton
 
@@ -177,7 +177,7 @@ def _answer_path(chosen: Exercise) -> Path:
 
 
 def _shown(path: Path) -> str:
-    """Return a path as short as the reader can use it."""
+    """Return the path from the current folder where it lies below it, else the whole path."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

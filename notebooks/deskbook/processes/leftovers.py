@@ -30,7 +30,7 @@ def make_own_folder(prefix: str) -> Path:
 
 
 def remove_folders_of_the_dead(prefix: str) -> None:
-    """Remove the folders that killed processes of this user have left."""
+    """Remove the folders with this prefix whose process is dead, as far as this user may remove them."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).split("-")[0]
         if owner.isdigit() and not is_alive(int(owner)):
@@ -40,7 +40,7 @@ def remove_folders_of_the_dead(prefix: str) -> None:
 def is_alive(pid: int) -> bool:
     """Say whether there is a process of this number."""
     if sys.platform == "win32":
-        import psutil  # there, os.kill with 0 would interrupt the process
+        import psutil  # On Windows, os.kill with 0 would interrupt the process.
 
         return bool(psutil.pid_exists(pid))
     try:
@@ -101,7 +101,7 @@ def end_orphans() -> None:
         except ChildProcessError:
             return
         if pid == 0:
-            import psutil  # here and not above: hardly any process leaves one
+            import psutil  # It is imported here, because hardly any process leaves an orphan.
 
             for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):

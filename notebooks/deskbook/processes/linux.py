@@ -1,4 +1,4 @@
-"""What only Linux can do; elsewhere these functions do nothing, and say so."""
+"""What only Linux can do. Elsewhere these functions do nothing, and `has_prctl` says so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
-#: Loaded once in the parent: a forked child may not take the dynamic linker's lock.
+#: It is loaded in the parent, because a forked child must not wait for the lock of the dynamic linker.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -19,7 +19,10 @@ def has_prctl() -> bool:
 
 
 def prctl(option: int, value: int) -> None:
-    """Change how the kernel treats this process; elsewhere nothing happens. The manual: prctl, section 2."""
+    """Change how the kernel treats this process; elsewhere nothing happens.
+
+    Section 2 of the manual explains prctl and its options.
+    """
     if _libc is not None:
         _libc.prctl(option, value)
 

@@ -3,7 +3,7 @@
 `explore` runs requests against a FastAPI (ASGI) application, or service functions against any object, in
 every order that their awaits allow, and says which of four things is true: here is a counterexample; all
 interleavings were tried; all up to a bound; the budget ended first. It needs nothing but httpx, and nothing
-of the rest of this course. The idea on one page, and its limits: README.md next to this file.
+of the rest of this course. README.md next to this file tells the idea and its limits on one page.
 
     report = await explore(
         make_app,
@@ -28,12 +28,24 @@ if TYPE_CHECKING:
         UnsupportedPython,
     )
     from deskbook.races._exploration import explore, explore_sync, replay
-    from deskbook.races._gates import AsyncpgGate, RedisGate, SQLAlchemyGate
+    from deskbook.races._gates import AsyncpgGate, PsycopgGate, RedisGate, SQLAlchemyGate
+    from deskbook.races._loop.stubs import suspends
     from deskbook.races._overlap import Overlap, can_overlap
     from deskbook.races._story.outcome import Failure
     from deskbook.races._story.report import Counterexample, NotProven, RaceFound, Report
     from deskbook.races._story.timeline import Timeline
-    from deskbook.races._subject.http_request import Request, delete, get, patch, post, put, request
+    from deskbook.races._subject.http_request import (
+        Request,
+        delete,
+        get,
+        patch,
+        post,
+        put,
+        request,
+        stream,
+    )
+    from deskbook.races._subject.sequence import in_sequence
+    from deskbook.races._subject.websocket import websocket
 
 __all__ = [
     "AsyncpgGate",
@@ -45,6 +57,7 @@ __all__ = [
     "Livelock",
     "NotProven",
     "Overlap",
+    "PsycopgGate",
     "RaceError",
     "RaceFound",
     "RedisGate",
@@ -59,14 +72,18 @@ __all__ = [
     "explore",
     "explore_sync",
     "get",
+    "in_sequence",
     "patch",
     "post",
     "put",
     "replay",
     "request",
+    "stream",
+    "suspends",
+    "websocket",
 ]
 
-#: Module -> its public names. They are imported on first use: the pytest plugin lives in this package, and a
+#: Each module has these public names. They are imported on first use: the pytest plugin lives here, and a
 #: suite that never asks for it must not pay for the explorer.
 _HOMES = {
     "_errors": (
@@ -79,12 +96,15 @@ _HOMES = {
         "UnsupportedPython",
     ),
     "_exploration": ("explore", "explore_sync", "replay"),
-    "_gates": ("AsyncpgGate", "RedisGate", "SQLAlchemyGate"),
+    "_gates": ("AsyncpgGate", "PsycopgGate", "RedisGate", "SQLAlchemyGate"),
+    "_loop.stubs": ("suspends",),
     "_overlap": ("Overlap", "can_overlap"),
     "_story.outcome": ("Failure",),
     "_story.report": ("Counterexample", "NotProven", "RaceFound", "Report"),
     "_story.timeline": ("Timeline",),
-    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request"),
+    "_subject.http_request": ("Request", "delete", "get", "patch", "post", "put", "request", "stream"),
+    "_subject.sequence": ("in_sequence",),
+    "_subject.websocket": ("websocket",),
 }
 
 

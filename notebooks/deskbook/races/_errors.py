@@ -19,6 +19,14 @@ class Livelock(RaceError):
     """The requests keep running, in a fair order, and none of them ever finishes."""
 
 
+class NotStarted(RaceError):
+    """What is around the requests failed: making the application, starting it, resetting or observing it."""
+
+
+class CutShort(RaceError):
+    """A run was ended before its end: it says nothing, neither that it is right nor that it is wrong."""
+
+
 class Diverged(RaceError):
     """A schedule could not be followed: something that the explorer does not control changed the run."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import concurrent.futures
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from deskbook.races._loop.recorder import record
 from deskbook.races._loop.runner import InProcess
 from deskbook.races._loop.search import explore_in_process
-from deskbook.races._schedule import Schedule
+from deskbook.races._schedule import Schedule, check_schedule
 from deskbook.races._search.judges import crash
 from deskbook.races._search.options import Options
 from deskbook.races._story.report import Counterexample, Report
@@ -33,8 +34,9 @@ async def explore(
     cancel: Sequence[str] = (),
     clock: Literal["explored", "idle"] = "explored",
     clock_jumps: Sequence[float] = (),
-    gate: Gate | None = None,
+    gate: Gate | Sequence[Gate] | None = None,
     send: Literal["asgi", "httpx"] = "asgi",
+    setup: Sequence[Any] = (),
     reduce: bool = True,
     seed: int = 0,
     max_steps: int = 2_000,
@@ -45,8 +47,8 @@ async def explore(
 
     Args:
         make_app: Returns a fresh application, or any object for service functions; called for every schedule.
-        requests: Name -> `post("/path", json=...)`, or a function that returns an awaitable (called with the
-            application if it takes an argument).
+        requests: Name -> `post("/path", json=...)`, `in_sequence(...)`, `websocket(...)`, `stream(...)`, or a
+            function that returns an awaitable (called with the application if it takes an argument).
         invariant: `check(app, responses)`, sync or async, called after every schedule. It fails by an
             assertion or by returning False. `responses` maps each name to an `httpx.Response`, a result or an
             exception. It must only read: it may be called several times for one run.
@@ -57,8 +59,10 @@ async def explore(
         reset: Puts one application back before every schedule, instead of making a new one. Faster, and
             trusted.
         preemption_bound: The highest number of preemptions to try; None for all interleavings.
-        max_seconds: Budget of time; the last fifth goes to random schedules (PCT).
-        max_schedules: Budget of schedules, for reports that do not depend on the machine.
+        max_seconds: Budget of time, what comes before the search included; the last fifth goes to random
+            schedules (PCT).
+        max_schedules: Budget of schedules, for reports that do not depend on the machine; a quarter of it
+            again goes to random ones.
         cancel: Names of requests whose task may be cancelled, once, at any step after their start. This is
             what a timeout or a cancelled scope does. It is not a client that goes away: uvicorn lets a
             handler finish.
@@ -67,11 +71,13 @@ async def explore(
         clock_jumps: Seconds that the clock may jump, each once, at any step: for a TTL that no timer stands
             for.
         gate: `SQLAlchemyGate`, `AsyncpgGate` or `RedisGate`: real servers, one statement or command a step.
+            A list of them where a service uses several servers: all are steps of one search.
         send: "asgi" calls the application; "httpx" goes through `httpx.AsyncClient`, which is slower.
+        setup: Requests that are sent one after the other before every schedule, outside of the search.
         reduce: Treat identical requests as interchangeable, and steps that ran framework code only as steps
             whose place does not matter. False tries every schedule.
         seed: For the random schedules.
-        max_steps: Steps of one run after which it counts as a livelock.
+        max_steps: Steps after which a run is cut. It is a livelock if it goes round in a circle by then.
         stop_at_first: End at the first counterexample.
         collect_outcomes: Keep the set of different outcomes in `report.outcomes`.
 
@@ -84,7 +90,9 @@ async def explore(
     Example:
         report = await explore(make_app, {"A": post("/withdraw"), "B": post("/withdraw")}, invariant=check)
     """
-    scenario = Scenario(make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send)
+    scenario = Scenario(
+        make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send, setup=setup
+    )
     options = Options(
         oracle=oracle,
         preemption_bound=preemption_bound,
@@ -102,8 +110,9 @@ async def explore(
     if gate is None:
         return await explore_in_process(scenario, options)
     from deskbook.races._gates.search import explore_gated
+    from deskbook.races._gates.several import one_gate
 
-    return await explore_gated(scenario, options, gate)
+    return await explore_gated(scenario, options, one_gate(gate))
 
 
 def explore_sync(make_app: Callable[[], Any], requests: Mapping[str, Any], **options: Any) -> Report:
@@ -126,6 +135,8 @@ def replay(
     cancel: Sequence[str] = (),
     clock_jumps: Sequence[float] = (),
     send: Literal["asgi", "httpx"] = "asgi",
+    setup: Sequence[Any] = (),
+    gate: Gate | Sequence[Gate] | None = None,
     max_steps: int = 2_000,
     strict: bool = True,
 ) -> Counterexample:
@@ -144,6 +155,9 @@ def replay(
         cancel: Names that the schedule cancels; found in the schedule itself by default.
         clock_jumps: Seconds that the schedule jumps.
         send: "asgi" or "httpx".
+        setup: Requests that are sent before the run.
+        gate: The gate or gates of the search. Where a loop is running, the run has a loop of its own, in
+            another thread.
         max_steps: Steps after which the run counts as a livelock.
         strict: Refuse a schedule that cannot be followed. False skips the steps that cannot run, for
             code that has changed since the schedule was found.
@@ -152,11 +166,20 @@ def replay(
         The run: `.failure`, `.responses`, `.timeline()`.
 
     Raises:
-        BadSchedule: If the schedule cannot be read.
+        BadSchedule: If the schedule cannot be read, or names what is no request.
         Diverged: If the schedule cannot be followed.
     """
     steps = Schedule.parse(schedule)
-    scenario = Scenario(make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send)
+    check_schedule(schedule, steps, tuple(requests))
+    scenario = Scenario(
+        make_app, requests, invariant=invariant, observe=observe, reset=reset, send=send, setup=setup
+    )
+    if gate is not None:
+        from deskbook.races._gates.search import replay_gated
+        from deskbook.races._gates.several import one_gate
+
+        options = Options(cancel=tuple(cancel) or steps.cancelled, max_steps=max_steps)
+        return _run(replay_gated(scenario, options, one_gate(gate), steps, strict=strict))
     runner = InProcess(
         scenario,
         cancellable=tuple(cancel) or steps.cancelled,
@@ -167,7 +190,17 @@ def replay(
     with runner.in_control():
         try:
             runner.warm_up()
-            run, _ = record(runner, judge, steps, strict=strict)
+            run, _ = record(runner, judge, steps, strict=strict, by_hand=True)
         finally:
             runner.close()
     return run
+
+
+def _run(coroutine: Coroutine[Any, Any, Counterexample]) -> Counterexample:
+    """Run a coroutine on a loop of its own, also where one is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

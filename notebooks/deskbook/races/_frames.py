@@ -36,6 +36,9 @@ _SITES = tuple({sysconfig.get_paths()[key] + os.sep for key in ("purelib", "plat
 _PLUMBING_PACKAGES = frozenset({"starlette", "fastapi", "httpx", "httpcore", "opentelemetry"})
 _TRANSPARENT_PACKAGES = frozenset({"anyio", "sniffio", "exceptiongroup"})
 
+#: What `position` says of a task that does not stand in user code.
+NO_PLACE = "start"
+
 _kinds: dict[str, int] = {}
 
 
@@ -273,7 +276,7 @@ def position(task: asyncio.Task[Any]) -> str:
         if frame is not None and kind_of_file(frame.f_code.co_filename) == USER:
             stand_in = stand_in_of(frame)
             return source_line(frame.f_code, frame.f_lineno) if stand_in is None else stand_in.label
-    return "start"
+    return NO_PLACE
 
 
 def stand_in_of(frame: types.FrameType) -> StandIn | None:

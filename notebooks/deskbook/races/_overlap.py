@@ -12,11 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from deskbook.races import _frames as frames
 from deskbook.races._loop.runner import InProcess
 from deskbook.races._schedule import CLOCK, Step
 from deskbook.races._search.chooser import Run
-from deskbook.races._story.run_result import RunResult
+from deskbook.races._search.frontier import Follow
+from deskbook.races._story.outcome import describe
+from deskbook.races._story.run_result import RunResult, result_of
 from deskbook.races._subject.scenario import Scenario
 
 
@@ -28,8 +32,10 @@ class Stop:
         held: The request that stood still.
         at: The source line at which it stood.
         other: The request that tried to finish.
-        finished: Whether it could.
+        finished: Whether it could. A request that crashed, or that was refused although it is accepted when
+            it is alone, did not.
         waits_at: Where it had to wait, or "".
+        failed_with: What it was answered instead of its usual answer, or "".
     """
 
     held: str
@@ -37,6 +43,7 @@ class Stop:
     other: str
     finished: bool
     waits_at: str = ""
+    failed_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,7 @@ class Overlap:
             return f"the requests can overlap: each finished at all {len(self.stops)} places of the other one"
         lines = [f"the requests cannot overlap at {len(waiting)} of {len(self.stops)} places:"]
         lines.extend(
-            f"  while {stop.held} stands at «{stop.at}», {stop.other} waits at «{stop.waits_at}»"
-            for stop in waiting
+            f"  while {stop.held} stands at «{stop.at}», {stop.other} {_obstacle(stop)}" for stop in waiting
         )
         return "\n".join(lines)
 
@@ -83,6 +89,10 @@ class Overlap:
 
     def __repr__(self) -> str:
         return self.text()
+
+
+def _obstacle(stop: Stop) -> str:
+    return f"fails: {stop.failed_with}" if stop.failed_with else f"waits at «{stop.waits_at}»"
 
 
 class _HoldAt:
@@ -97,9 +107,12 @@ class _HoldAt:
         at: Where it was held, or "" if it ended before.
         finished: Whether the other one could finish; None if that was not tried.
         waits_at: Where the other one had to wait, or "".
+        failed_with: What the other one was answered instead of its usual answer, or "".
     """
 
-    def __init__(self, held: str, other: str, places: int) -> None:
+    def __init__(self, held: str, other: str, places: int, usual: Any) -> None:
+        self.failed_with = ""
+        self._usual = usual
         self.steps: list[Step] = []
         self.at = ""
         self.waits_at = ""
@@ -129,7 +142,10 @@ class _HoldAt:
             return options[0]
         self.at = self.at or frames.position(run.roots[self._held])
         if run.roots[self._other].done():
-            self.finished = True
+            answer = result_of(run.roots[self._other])
+            self.finished = _is_accepted(answer) or not _is_accepted(self._usual)
+            if not self.finished:
+                self.failed_with = describe(answer)
         elif others:
             return others[0]
         elif CLOCK in options and not mine:
@@ -167,20 +183,29 @@ def can_overlap(
         for held in names:
             for other in names:
                 if held != other:
-                    stops.extend(_places(runner, held, other, max_places))
+                    usual = runner.run(Follow(), _no_judgement, order=(other,)).responses.get(other)
+                    stops.extend(_places(runner, held, other, max_places, usual))
         runner.close()
     return Overlap(tuple(stops))
 
 
-def _places(runner: InProcess, held: str, other: str, max_places: int) -> list[Stop]:
+def _places(runner: InProcess, held: str, other: str, max_places: int, usual: Any) -> list[Stop]:
     stops = []
     for places in range(1, max_places + 1):
-        chooser = _HoldAt(held, other, places)
+        chooser = _HoldAt(held, other, places, usual)
         runner.run(chooser, _no_judgement, order=(held, other))
         if chooser.finished is None and not chooser.at:
             break  # the held request ends before it could be held once more
-        stops.append(Stop(held, chooser.at, other, chooser.finished is not False, chooser.waits_at))
+        finished = chooser.finished is not False
+        stops.append(Stop(held, chooser.at, other, finished, chooser.waits_at, chooser.failed_with))
     return stops
+
+
+def _is_accepted(answer: Any) -> bool:
+    """Tell whether a request was served, as opposed to one that crashed or was refused."""
+    if isinstance(answer, httpx.Response):
+        return answer.status_code < 400 and "exception" not in answer.extensions
+    return not isinstance(answer, BaseException)
 
 
 def _no_judgement(result: RunResult) -> None:

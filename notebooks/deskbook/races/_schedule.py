@@ -157,6 +157,31 @@ def stretches(steps: Sequence[Step]) -> list[list[Step]]:
     return [list(group) for _, group in itertools.groupby(steps)]
 
 
+def check_schedule(text: str, steps: Schedule, names: Sequence[str]) -> None:
+    """Refuse a schedule that names what is none of the requests.
+
+    Args:
+        text: As it was written.
+        steps: As it was read.
+        names: The requests.
+
+    Raises:
+        BadSchedule: With the name, and what was probably meant.
+    """
+    known = {*names, APP, _CLOCK}
+    unknown = next((step.request for step in steps if step.request not in known), None)
+    if unknown is None:
+        return
+    meant = ""
+    if unknown.upper() in names:
+        meant = f"; did you mean {unknown.upper()!r}? Names of requests are written as in `requests`"
+    elif all(letter in names for letter in unknown):
+        meant = f"; did you mean {' '.join(unknown)!r}? Steps are set apart by spaces"
+    raise BadSchedule(
+        f"the schedule {text!r} names {unknown!r}, but the requests are {', '.join(names)}{meant}"
+    )
+
+
 def check_names(names: Iterable[str]) -> None:
     """Refuse request names that a schedule could not spell without doubt.
 

@@ -107,7 +107,17 @@ class Explore:
         from deskbook.races._exploration import replay
         from deskbook.races._story.report import RaceFound
 
-        known = ("invariant", "observe", "reset", "cancel", "clock_jumps", "send", "max_steps")
+        known = (
+            "invariant",
+            "observe",
+            "reset",
+            "cancel",
+            "clock_jumps",
+            "send",
+            "setup",
+            "gate",
+            "max_steps",
+        )
         chosen = {name: options[name] for name in known if name in options}
         run = replay(make_app, requests, schedule=self._schedule or "", **chosen)
         if run.recorded.failure is not None:

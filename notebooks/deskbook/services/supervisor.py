@@ -121,7 +121,7 @@ class Supervisor:
         return not self._clients
 
     def _lost_a_server(self) -> bool:
-        """Whether a server ended by itself: then all end, and the next `ensure` starts from nothing."""
+        """Say whether a server ended by itself: then all end, and the next `ensure` starts from nothing."""
         return any(server.process and server.process.poll() is not None for server in self._servers.values())
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""When does a request hold the event loop? An ASGI middleware that notes it.
+"""When does a request hold the event loop? This ASGI middleware notes it.
 
 A coroutine runs from one await to the next; while it runs, nothing else on its loop does. The recorder
 drives the app's coroutine by hand and notes the start and the end of each such step, on `time.monotonic()`,
@@ -18,11 +18,13 @@ from typing import Any
 import anyio.to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: Where the recorder hands out what it has noted, and the header by which a request is found again.
+#: The recorder hands out its notes at this path; a request is found again by the number in this header.
 STEPS_PATH = "/-/steps"
 NUMBER_HEADER = b"x-trace-number"
+#: The notes of so many requests are kept; the oldest are dropped.
 MOST_REQUESTS = 1000
 
+#: Start and end, in seconds.
 Step = tuple[float, float]
 
 
@@ -34,7 +36,7 @@ class Noted:
     threads: list[Step] = field(default_factory=list)
 
 
-#: Belongs to the request that is being answered; like every context variable it goes into its worker threads.
+#: The notes of the request that is being answered; tasks that its code starts inherit them.
 _noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
 
 
@@ -107,5 +109,5 @@ class _Stepwise:
             try:
                 value = yield wanted
                 proceed = inner.send
-            except BaseException as error:  # a cancellation goes to the app
+            except BaseException as error:  # The app must get every exception, a cancellation included.
                 proceed, value = inner.throw, error

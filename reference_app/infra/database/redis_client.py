@@ -1,4 +1,4 @@
-"""The Redis client: one factory, short timeouts, and no retries."""
+"""One factory makes the Redis client, with short timeouts and without retries."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def create_redis(settings: Settings, *, connection_wait_s: float = CONNECTION_WA
     Whoever creates it closes it with `aclose()`.
 
     Args:
-        settings: Its URL, timeout and number of connections.
-        connection_wait_s: For so long a request waits for one of these connections.
+        settings: The URL, the timeout in seconds and the largest number of connections come from here.
+        connection_wait_s: For so many seconds a request waits for one of these connections.
     """
     if settings.redis_url is None:
         return None
@@ -30,13 +30,13 @@ def create_redis(settings: Settings, *, connection_wait_s: float = CONNECTION_WA
     pool = BlockingConnectionPool.from_url(
         settings.redis_url.get_secret_value(),
         timeout=connection_wait_s,
-        # Everything here can be done without Redis, so a Redis that is away must not cost much time.
+        # The service can do without Redis, so a Redis that is away must not cost much time.
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
         max_connections=settings.redis_max_connections,
         # redis-py sends a call again ten times by default: a hit of a rate limit would count eleven times.
         retry=Retry(NoBackoff(), 0),
-        # Redis refuses a connection whose name has a space, which PostgreSQL takes.
+        # PostgreSQL takes a name with a space, and Redis refuses it.
         client_name=re.sub(r"[^!-~]", "-", settings.database_application_name),
     )
     return Redis.from_pool(pool)

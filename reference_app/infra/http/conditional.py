@@ -24,12 +24,12 @@ from reference_app.patterns.problem_details import documented
 
 Row = TypeVar("Row")
 
-#: For `responses=`: what a read may answer to a conditional request.
+#: A read may answer these to a conditional request; its route takes them as `responses=`.
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client has this version already."},
     **documented(PreconditionFailed),
 }
-#: For `documented(...)`: what a change may answer where the version is another one, or is not named.
+#: A change answers these where the client names another version, or none; `documented(...)` takes them.
 VERSION_PROBLEMS = (PreconditionFailed, PreconditionRequired)
 
 #: `*` stands for any version; a list of tags is accepted too, and is not offered.

@@ -15,12 +15,15 @@ Item = TypeVar("Item")
 Row = TypeVar("Row")
 
 MAX_PAGE_SIZE = 1000
+#: The keys of the desk make short cursors. The pattern takes far longer ones; in an address, with each of its
+#: characters escaped, one of those is more than a server reads, and what it answers is no problem document.
+MAX_CURSOR_LENGTH = 2000
 
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="How many items at most.")]
 Cursor = Annotated[
     str | None,
     Query(
-        max_length=keyset_page.MAX_CURSOR_LENGTH,
+        max_length=MAX_CURSOR_LENGTH,
         description="`next_cursor` of the page before; leave it out for the first page.",
     ),
 ]

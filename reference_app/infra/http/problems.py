@@ -1,4 +1,4 @@
-"""The problems that any route may answer with, and the one place where database errors become one."""
+"""The problems that any route may answer with, and the one place where database errors become problems."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from reference_app.patterns.serializable_retry import RetriesExhausted
 
 logger = logging.getLogger(__name__)
 
-#: SQLSTATE classes and codes after which the same request may succeed: connection lost (08), not enough
-#: resources (53), shut down or cancelled (57), serialization failure, deadlock, lock not available.
+#: After these SQLSTATE classes and codes the same request may succeed: connection lost (08), not enough
+#: resources (53), shut down or cancelled (57), serialization failure (40001), deadlock (40P01), lock not
+#: available (55P03).
 #: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RETRYABLE = ("08", "53", "57", "40001", "40P01", "55P03")
 
-#: Raised by statements that go past SQLAlchemy (`infra/database/engine.py`), which would have wrapped them.
+#: The driver raises these where a statement goes past SQLAlchemy, which would have wrapped them.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 #: Of all that an OSError can be, what is raised where no connection is made, or where it is lost. A file that
 #: is not there is a fault of the service.
@@ -76,7 +77,7 @@ class InternalError(Problem):
     """A fault of the service, which its log explains."""
 
 
-#: For `responses=`: what every route under /v1 may answer.
+#: Every route under /v1 may answer these; the app includes its routers with them as `responses=`.
 COMMON_RESPONSES = documented(
     BadRequest, InvalidRequest, ContentTooLarge, TooManyRequests, InternalError, ServiceUnavailable
 )
@@ -87,7 +88,7 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
 
     Args:
         app: The app under construction.
-        retry_after_s: When clients shall try again after a 503.
+        retry_after_s: Seconds after which clients shall try again after a 503.
     """
     install(app)
 
@@ -102,7 +103,7 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
         return InvalidCursor(f"{error}.").response()
 
     app.add_exception_handler(keyset_page.InvalidCursor, invalid_cursor)
-    # RetriesExhausted: as the conflict that it ends with, it is worth another try later.
+    # RetriesExhausted ends a row of conflicts, and a conflict is worth another try later.
     others = (PoolTimeoutError, TimeoutError, ConnectionError, RetriesExhausted)
     # OSError: no connection could be made; asyncio raises it bare where a name has two addresses.
     for kind in (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS, *others, OSError):

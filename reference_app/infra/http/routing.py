@@ -16,5 +16,5 @@ class PrefixRouter(APIRouter):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Look at the routes only where one of them can match."""
-        # `in` and not `startswith`: what this router is included under stands in front.
+        # `in` and not `startswith`: the prefix of a router that includes this one stands in front.
         return super().matches(scope) if self.prefix in scope["path"] else (Match.NONE, {})

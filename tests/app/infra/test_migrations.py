@@ -29,7 +29,7 @@ from reference_app.nouns import import_models
 from reference_app.patterns.advisory_lock import AdvisoryLocks
 from reference_app.settings import SettingsError, normalise_database_url
 
-#: What Alembic does not compare: checks, keys and indexes, as PostgreSQL spells them.
+#: It lists what Alembic does not compare: checks, keys and indexes, as PostgreSQL spells them.
 CONSTRAINTS = """
     SELECT conrelid::regclass::text || ' ' || conname || ' ' || pg_get_constraintdef(oid) AS line
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 't'
@@ -101,14 +101,14 @@ async def test_processes_that_migrate_at_the_same_moment_do_it_once() -> None:
     async with fresh_database() as url:
         command = [sys.executable, "-m", "reference_app.infra.migrate"]
         environment = {**os.environ, "DATABASE_URL": url}
-        # Both are started and held where they would begin; then they go at once.
+        # Both are started and wait for the lock that a migration takes first; then both go on at once.
         holder = await asyncpg.connect(url)
         await holder.execute("SELECT pg_advisory_lock($1)", LOCKS.lock_id("schema"))
         processes = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(2)]
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         async with asyncio.timeout(60):
             while await holder.fetchval(waiting) < len(processes):
-                pass  # each question gives the processes time
+                pass  # Each query gives the processes time.
         await holder.close()
         assert [await process.wait() for process in processes] == [0, 0]
         assert await lines(url, "SELECT version_num FROM alembic_version") == [(head(),)]
@@ -124,7 +124,7 @@ async def test_a_migration_that_waits_too_long_for_another_says_so(monkeypatch: 
         with pytest.raises(StartupError, match="Another process has been migrating"):
             await upgrade_async(url)
         await holder.close()
-        await upgrade_async(url)  # nothing of the first try is left in the way
+        await upgrade_async(url)  # The first try has left nothing in the way.
 
 
 async def test_two_databases_at_once_do_not_get_mixed_up() -> None:
@@ -167,6 +167,6 @@ def test_the_migrations_are_in_the_package_and_in_one_line() -> None:
     names = sorted(path.name for path in (MIGRATIONS / "versions").glob("0*.py"))
     assert names[0].startswith("0001_")
     numbers = [name[:4] for name in names]
-    assert numbers == sorted(set(numbers))  # a noun may leave room for those before it
+    assert numbers == sorted(set(numbers))  # No number is used twice; there may be gaps.
     assert head() == ScriptDirectory.from_config(config()).get_current_head()
     assert not list(Path(__file__).parents[3].glob("alembic*"))

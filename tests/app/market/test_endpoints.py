@@ -1,4 +1,4 @@
-"""Instruments over HTTP."""
+"""The routes of instruments find them by symbol, and answer a wrong symbol or cursor with a problem."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ async def test_what_cannot_be_a_symbol_is_rejected_before_the_database(desk: Run
     assert reply.json()["errors"][0]["pointer"] == "/symbol"
 
 
+# A padded date, no base64, "not-a-date", one byte that is no UTF-8, three zero bytes, and a thirteenth month.
 @pytest.mark.parametrize(
     "cursor", ["MjAxMi0wMS0wNA==", "!", "bm90LWEtZGF0ZQ", "/w", "AAAA", "MjAxMi0xMy0wMQ"]
 )

@@ -1,4 +1,4 @@
-"""What a check tells the learner beside its sentence: what was given, what came back, a picture.
+"""A check shows the learner more than its docstring: what was given, what came back, a picture.
 
 def test_two_withdrawals(answer, evidence):
     \"\"\"No interleaving of two withdrawals overdraws the account.\"\"\"
@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|\b0x[0-9a-fA-F]{6,}\b")
 
 
 class Evidence:
-    """Collects what one check wants to show; the fixture `evidence`."""
+    """Collects what one check wants to show; the check gets it as the fixture `evidence`."""
 
     def __init__(self) -> None:
         self.facts: dict[str, str] = {}
@@ -50,8 +50,8 @@ class Evidence:
             report: What `deskbook.races.explore_sync` returned.
 
         Raises:
-            AssertionError: With the interleaving that breaks the rule as a picture, or with what was not
-            tried.
+            AssertionError: An interleaving breaks the rule, and is now a picture of the evidence; or not all
+                were tried.
         """
         __tracebackhide__ = True
         found = report.counterexample
@@ -69,7 +69,7 @@ class Evidence:
             overlap: What `deskbook.races.can_overlap` returned.
 
         Raises:
-            AssertionError: With the lines at which a request had to wait.
+            AssertionError: A request had to wait; the lines at which it did are now part of the evidence.
         """
         __tracebackhide__ = True
         if not overlap:
@@ -78,7 +78,7 @@ class Evidence:
 
 
 def shown(value: Any) -> str:
-    """Return a value as short text that is the same in every run."""
+    """Return a value as short text, without memory addresses, which differ from run to run."""
     if hasattr(value, "status_code") and hasattr(value, "text"):
         text = f"{value.status_code} {value.text}".strip()
     else:

@@ -1,4 +1,4 @@
-"""What an exercise is, known without running anything of it.
+"""What an exercise is can be known without running it; these modules read it.
 
 definition.py   the folder of an exercise, read
 answers.py      what counts as an answer: code, or fields such as a line or a schedule

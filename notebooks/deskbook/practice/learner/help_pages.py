@@ -10,7 +10,7 @@ from deskbook.practice.learner.progress import ExerciseRecord, Progress
 
 
 def hint_page(exercise: Exercise, progress: Progress, command: str) -> FeedbackPage:
-    """Show one hint more than before, for the check that the last attempt failed at.
+    """Show one more hint than before, for the check that the last attempt failed.
 
     Args:
         exercise: What the hint is about.

@@ -11,7 +11,9 @@ isolation tester, done exhaustively.
 from __future__ import annotations
 
 from deskbook.races._gates.base import Gate
-from deskbook.races._gates.postgres import AsyncpgGate, SQLAlchemyGate
+from deskbook.races._gates.postgres import AsyncpgGate
+from deskbook.races._gates.psycopg_statements import PsycopgGate
 from deskbook.races._gates.redis_commands import RedisGate
+from deskbook.races._gates.sqlalchemy_engine import SQLAlchemyGate
 
-__all__ = ["AsyncpgGate", "Gate", "RedisGate", "SQLAlchemyGate"]
+__all__ = ["AsyncpgGate", "Gate", "PsycopgGate", "RedisGate", "SQLAlchemyGate"]

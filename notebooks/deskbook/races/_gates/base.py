@@ -26,8 +26,8 @@ class Operation:
         label: Its text.
         session: What the server knows the connection by (a backend pid), or None.
         may_block_s: Seconds after which a command that waits by design counts as blocked, or None.
-        go: Set when the search lets it through.
-        sent_at_s: When it was let through, as the loop counts.
+        go: A future, or a `ThreadTurn`, that is set when the search lets it through.
+        sent_at_s: When it was let through, as `time.monotonic` counts.
         blocked_by: Sessions that it waits for, as the server says.
         is_blocked: Whether the server, or a command that waits by design, holds it.
     """
@@ -36,7 +36,7 @@ class Operation:
     label: str
     session: Any
     may_block_s: float | None
-    go: asyncio.Future[None]
+    go: Any
     sent_at_s: float = 0.0
     blocked_by: tuple[Any, ...] = ()
     is_blocked: bool = False
@@ -50,6 +50,9 @@ class Table:
         waiting: Actor -> operation that stands at the gate.
         running: Actor -> operation that was let through and has not returned.
         sessions: Session -> the actor that used it last.
+        thread_calls: Calls in worker threads that have not come back.
+        gated_packages: Client libraries that the gate stops; threads may use them.
+        ungated: What reached a server without a gate, as sentences for the report.
         changed: Set whenever an entry changes.
         actors: The names of the tasks.
         surprises: What moved although no step was taken.
@@ -59,6 +62,9 @@ class Table:
     waiting: dict[Step, Operation] = field(default_factory=dict)
     running: dict[Step, Operation] = field(default_factory=dict)
     sessions: dict[Any, Step] = field(default_factory=dict)
+    thread_calls: set[Any] = field(default_factory=set)
+    gated_packages: frozenset[str] = frozenset()
+    ungated: set[str] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     actors: Actors = field(default_factory=Actors)
     surprises: list[str] = field(default_factory=list)
@@ -73,6 +79,10 @@ class Gate(abc.ABC):
 
     #: What a step is, for the report.
     level = "every statement"
+    #: The client library that it stops.
+    seam = ""
+    #: Its packages, where it may be used in worker threads.
+    packages: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.table: Table | None = None
@@ -179,14 +189,18 @@ class Gate(abc.ABC):
         if session is not None:
             self.turned_away.add(session)
 
-    async def wait_for_turn(self, table: Table, operation: Operation) -> None:
-        """Stand at the gate until the search lets the operation through."""
+    def arrive(self, table: Table, operation: Operation) -> None:
+        """Note that an operation stands at the gate."""
         if not table.may_move:
             table.surprises.append(f"{operation.actor} reached «{operation.label}» by itself")
         if operation.session is not None:
             table.sessions[operation.session] = operation.actor
         table.waiting[operation.actor] = operation
         table.changed.set()
+
+    async def wait_for_turn(self, table: Table, operation: Operation) -> None:
+        """Stand at the gate until the search lets the operation through."""
+        self.arrive(table, operation)
         try:
             await operation.go
         except asyncio.CancelledError:
@@ -197,7 +211,7 @@ class Gate(abc.ABC):
 
     def started(self, table: Table, operation: Operation) -> None:
         """Note that an operation is on its way."""
-        operation.sent_at_s = asyncio.get_running_loop().time()
+        operation.sent_at_s = time.monotonic()
         table.running[operation.actor] = operation
 
     def ended(self, table: Table, operation: Operation) -> None:

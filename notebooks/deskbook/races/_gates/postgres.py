@@ -1,4 +1,4 @@
-"""Gates for PostgreSQL through asyncpg, alone or under SQLAlchemy.
+"""The gate for PostgreSQL through asyncpg, alone or under SQLAlchemy.
 
 asyncpg sends everything through one class, `asyncpg.protocol.protocol.Protocol`; that class is the seam.
 SQLAlchemy's asyncio engine drives asyncpg, so its statements pass the same seam. "Blocked" is never guessed
@@ -17,7 +17,7 @@ from deskbook.races._gates.base import Gate
 
 #: Statements that nobody else can notice; they pass without a choice. The snapshot of a transaction is taken
 #: by its first query, not by BEGIN.
-_UNNOTICED = re.compile(r"\s*(BEGIN|START TRANSACTION|SET|SHOW|SAVEPOINT|RELEASE SAVEPOINT)\b", re.IGNORECASE)
+UNNOTICED = re.compile(r"\s*(BEGIN|START TRANSACTION|SET|SHOW|SAVEPOINT|RELEASE SAVEPOINT)\b", re.IGNORECASE)
 
 #: The query that a pool sends when a connection comes back; it is noticed only where advisory locks are used.
 _RESET = re.compile(r"\s*SELECT pg_advisory_unlock_all\(\)", re.IGNORECASE)
@@ -43,6 +43,7 @@ class AsyncpgGate(Gate):
     """
 
     level = "every statement, COMMIT and ROLLBACK"
+    seam = "asyncpg"
 
     def __init__(self, dsn: str) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class AsyncpgGate(Gate):
         self._uses_advisory_locks = self._uses_advisory_locks or "advisory" in label.lower()
         if label == _GIVEN_BACK:
             return not self._uses_advisory_locks
-        return bool(_UNNOTICED.match(label))
+        return bool(UNNOTICED.match(label))
 
     @property
     def _monitor_protocol(self) -> Any:
@@ -194,20 +195,3 @@ def _marked(lookup: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[An
             _LOOKS_TYPES_UP.reset(token)
 
     return marked
-
-
-class SQLAlchemyGate(AsyncpgGate):
-    """Makes every statement of a SQLAlchemy asyncio engine a step.
-
-    Args:
-        engine: An engine of `create_async_engine("postgresql+asyncpg://...")`.
-    """
-
-    def __init__(self, engine: Any) -> None:
-        driver = f"{engine.dialect.name}+{engine.dialect.driver}"
-        if driver != "postgresql+asyncpg":
-            raise ValueError(
-                f"SQLAlchemyGate explores postgresql+asyncpg, this engine is {driver}: no other has a "
-                f"seam to stop at, and what is not stopped would be a race that is not seen"
-            )
-        super().__init__(engine.url.render_as_string(hide_password=False))

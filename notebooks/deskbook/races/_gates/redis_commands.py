@@ -22,6 +22,7 @@ class RedisGate(Gate):
     """Makes every Redis command a step."""
 
     level = "every command"
+    seam = "redis-py"
 
     def install(self) -> None:
         """Hook redis-py."""
@@ -29,12 +30,16 @@ class RedisGate(Gate):
 
         gate = self
         self._class = AbstractConnection
+        # redis-py 5 and 6 connect in one function, later ones in two.
+        connecting = (
+            "connect_check_health" if hasattr(AbstractConnection, "connect_check_health") else "connect"
+        )
         self._originals = {
             name: getattr(AbstractConnection, name)
-            for name in ("send_packed_command", "send_command", "read_response", "connect_check_health")
+            for name in ("send_packed_command", "send_command", "read_response", connecting)
         }
         send_packed, send = self._originals["send_packed_command"], self._originals["send_command"]
-        read, connect = self._originals["read_response"], self._originals["connect_check_health"]
+        read, connect = self._originals["read_response"], self._originals[connecting]
 
         async def send_command(self: Any, *args: Any, **options: Any) -> Any:
             self._deskbook_label = " ".join(_shown(arg) for arg in args)
@@ -53,7 +58,7 @@ class RedisGate(Gate):
             finally:
                 gate._answered(self)
 
-        async def connect_check_health(self: Any, *args: Any, **options: Any) -> Any:
+        async def follow_connecting(self: Any, *args: Any, **options: Any) -> Any:
             self._deskbook_connecting = True
             try:
                 return await gate.pass_through(
@@ -62,8 +67,9 @@ class RedisGate(Gate):
             finally:
                 self._deskbook_connecting = False
 
-        for hook in (send_command, send_packed_command, read_response, connect_check_health):
+        for hook in (send_command, send_packed_command, read_response):
             setattr(AbstractConnection, hook.__name__, hook)
+        setattr(AbstractConnection, connecting, follow_connecting)
 
     def remove(self) -> None:
         """Give redis-py back as it was."""

@@ -10,7 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 
-from deskbook.races._errors import Diverged
+from deskbook.races._errors import Diverged, NotStarted
 from deskbook.races._gates.base import Gate
 from deskbook.races._gates.recorder import GatedRecorder
 from deskbook.races._gates.runner import AsyncJudge, GatedRunner
@@ -21,7 +21,9 @@ from deskbook.races._search.judges import failure_of_error, failure_of_value, ju
 from deskbook.races._search.minimise import Attempt, minimise_async
 from deskbook.races._search.options import Options
 from deskbook.races._search.progress import Progress
+from deskbook.races._search.rehearsal import RehearsedRun
 from deskbook.races._search.verdict import make_report
+from deskbook.races._search.watchdog import TookTooLong, Watchdog
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.report import Counterexample, Report
 from deskbook.races._story.run_result import RunResult
@@ -34,9 +36,6 @@ ATTEMPTS = 20
 #: Candidates that are tried to make a counterexample smaller: each takes milliseconds against a server.
 _CANDIDATES = 30
 
-#: Random schedules that are tried at least, where a budget of schedules is given.
-_RANDOM_RUNS = 20
-
 
 async def explore_gated(scenario: Scenario, options: Options, gate: Gate) -> Report:
     """Search the interleavings of server operations; see `explore`."""
@@ -44,6 +43,18 @@ async def explore_gated(scenario: Scenario, options: Options, gate: Gate) -> Rep
     gate.install()
     try:
         return await search.run()
+    finally:
+        gate.remove()
+
+
+async def replay_gated(
+    scenario: Scenario, options: Options, gate: Gate, steps: Sequence[Step], *, strict: bool
+) -> Counterexample:
+    """Run one schedule of server operations; see `replay`."""
+    search = GatedSearch(scenario, options, gate)
+    gate.install()
+    try:
+        return await search.replay(steps, strict=strict)
     finally:
         gate.remove()
 
@@ -78,40 +89,69 @@ class GatedSearch:
         self._scenario = scenario
         self._options = options
         self._gate = gate
-        self._runner = GatedRunner(scenario, gate, options.cancel)
+        self._runner = GatedRunner(
+            scenario,
+            gate,
+            options.cancel,
+            explore_clock=options.clock == "explored",
+            max_steps=options.max_steps,
+        )
         self._judge_first = judge_without_check(scenario.invariant, self._progress.serializable)
 
     async def run(self) -> Report:
         """Search and report."""
         progress, runner = self._progress, self._runner
         progress.begin()
+        watchdog = Watchdog(self._options.max_seconds)
+        watchdog.__enter__()
         try:
             try:
                 await self._prepare()
                 progress.begin_systematic_part()
-                await self._search()
+                if progress.rehearsal.undecided is None:
+                    await self._search()
                 if progress.needs_random_part:
                     progress.begin_random_part()
                     await self._sample()
+                if progress.failing is None:
+                    runner.set_symmetry(())
+                    await self._rehearse(progress.rehearsal.closing_run())
             except Diverged as error:
                 progress.diverged = str(error)
+            except (NotStarted, TookTooLong) as error:
+                progress.give_up(str(error))
             runner.set_symmetry(())
             found = await self._counterexample(*progress.failing) if progress.failing is not None else None
         finally:
+            watchdog.__exit__()
             await runner.close()
             await self._gate.close()
         progress.notes = sorted(runner.standstill.notes | self._gate.notes)
         progress.server_chose = runner.standstill.server_chose
+        progress.bounds = sorted(runner.bounds)
         return make_report(progress, found)
 
     async def _prepare(self) -> None:
         # Connections are opened here, not in the explored region: a handshake is no step of the service.
         await self._gate.open()
         await self._runner.run(RoundRobin(), lambda result: None)
-        if self._progress.serializable is not None:
-            for run in self._progress.serializable.sequential_runs():
+        progress = self._progress
+        for rehearsed in progress.rehearsal.runs(has_seeds=False):
+            await self._rehearse(rehearsed)
+        if progress.serializable is not None and progress.rehearsal.undecided is None:
+            for run in progress.serializable.sequential_runs():
+                if progress.is_over:
+                    progress.serializable.is_complete = False
+                    break
                 await self._runner.run(run.chooser, run.note, order=run.order)
-        self._runner.set_symmetry(self._progress.twins)
+        self._runner.set_symmetry(progress.twins)
+
+    async def _rehearse(self, rehearsed: RehearsedRun) -> None:
+        is_full = len(rehearsed.order) == len(self._scenario.names)
+        rule = self._judge if is_full and self._progress.serializable is None else _no_judgement
+        result = await self._runner.run(rehearsed.chooser, rule, order=rehearsed.order)
+        rehearsed.note(result)
+        self._progress.rehearsal.note_failure(rehearsed.order, result.failure)
 
     async def _search(self) -> None:
         progress = self._progress
@@ -124,7 +164,7 @@ class GatedSearch:
 
     async def _sample(self) -> None:
         progress = self._progress
-        for chooser in progress.random_choosers(_RANDOM_RUNS):
+        for chooser in progress.random_choosers():
             progress.renaming = {}
             progress.note_random_run(chooser, await self._runner.run(chooser, self._judge_all_names))
 
@@ -188,6 +228,9 @@ class GatedSearch:
         if result.failure is None:
             self._progress.note_other_result(steps, failure)
             return None
+        return self._told(recorder, chooser, result)
+
+    def _told(self, recorder: GatedRecorder, chooser: Follow, result: RunResult) -> Counterexample:
         recorder.note_endings(result)
         schedule = Schedule(chooser.steps)
         timeline = Timeline(
@@ -197,4 +240,37 @@ class GatedSearch:
             steps=recorder.steps,
             failure=result.failure,
         )
-        return Counterexample.of(schedule, result.failure, chooser.cost, result.responses, timeline)
+        failure = result.failure or Failure("none", "this schedule breaks no rule")
+        return Counterexample.of(schedule, failure, chooser.cost, result.responses, timeline)
+
+    async def replay(self, steps: Sequence[Step], *, strict: bool) -> Counterexample:
+        """Run one schedule and note its statements.
+
+        Args:
+            steps: The schedule, as a person wrote it.
+            strict: Refuse a schedule that cannot be followed; False skips the steps that cannot run.
+
+        Raises:
+            Diverged: If the schedule cannot be followed.
+        """
+        recorder = GatedRecorder(self._runner)
+
+        def start_over() -> Follow:
+            recorder.start_over()
+            chooser = Follow(steps) if strict else Lenient(steps)
+            chooser.by_hand = True
+            return chooser
+
+        try:
+            await self._gate.open()
+            await self._runner.run(RoundRobin(), lambda result: None)
+            self._runner.on_step = recorder.on_step
+            return self._told(recorder, *await self._run_again(start_over, self._judge))
+        finally:
+            self._runner.on_step = None
+            await self._runner.close()
+            await self._gate.close()
+
+
+def _no_judgement(result: RunResult) -> None:
+    return None

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deskbook.races import _frames as frames
 from deskbook.races._errors import Diverged
 from deskbook.races._gates.base import Gate, Operation, Table
+from deskbook.races._gates.worker_threads import ThreadCall
 from deskbook.races._schedule import Step
 
 #: Seconds of real time after which an operation that neither returns nor is blocked is given up.
 GIVE_UP_AFTER_S = 20.0
 #: Turns of the loop in which nothing moves, after which the Python side counts as standing still.
 _QUIET_TURNS = 3
+#: Seconds of real time for which nobody must be able to go on before that is called a deadlock.
+_LAST_LOOK_S = 0.3
+#: Where a task waits for what another task does.
+_PRIMITIVES = ("asyncio/locks.py", "asyncio/queues.py", "asyncio/taskgroups.py", "asyncio/tasks.py")
+#: Where a task waits for the world outside.
+_OUTSIDE = (
+    "asyncio/streams.py",
+    "asyncio/base_events.py",
+    "asyncio/subprocess.py",
+    "asyncio/base_subprocess.py",
+    "asyncio/unix_events.py",
+    "psycopg/waiting.py",
+    "aiosqlite/core.py",
+)
 #: First wait for an operation before the server is asked whether it is blocked.
 _FIRST_LOOK_S = 0.0015
 
@@ -37,6 +55,7 @@ class Standstill:
         self._gate = gate
         self._roots: Mapping[str, asyncio.Task[Any]] = {}
         self._table = Table()
+        self._threads_before = set(threading.enumerate())
 
     def watch(self, table: Table, roots: Mapping[str, asyncio.Task[Any]]) -> None:
         """Watch another run.
@@ -71,9 +90,10 @@ class Standstill:
         while True:
             await self._let_python_run()
             pending = [op for op in table.running.values() if not op.is_blocked]
-            if not pending and not self._waits_for_other_io():
+            in_threads = self._at_work_in_threads()
+            if not pending and not in_threads and not self._waits_for_other_io():
                 return
-            if pending and knows_better and all(op in were_blocked for op in pending):
+            if pending and not in_threads and knows_better and all(op in were_blocked for op in pending):
                 # What is left was blocked before this step. A server frees locks before it answers, so
                 # whether they are blocked still can be asked at once.
                 knows_better = False
@@ -83,11 +103,65 @@ class Standstill:
             try:
                 await asyncio.wait_for(table.changed.wait(), patience)
             except TimeoutError:
-                await self._ask_who_is_blocked(pending)
+                if not in_threads:
+                    # What a thread is about to do may be the very thing that the others wait for.
+                    await self._ask_who_is_blocked(pending)
                 patience = min(patience * 1.5, 0.02)
             if loop.time() > deadline:
-                stuck = ", ".join(f"{op.actor}: {op.label}" for op in pending) or "I/O that has no gate"
+                stuck = ", ".join(f"{op.actor}: {op.label}" for op in pending)
+                stuck = stuck or ", ".join(f"{call.actor}: a call in a worker thread" for call in in_threads)
+                stuck = stuck or "I/O that has no gate"
                 raise Diverged(f"no answer in {GIVE_UP_AFTER_S:g} s and no lock that explains it: {stuck}")
+
+    def _at_work_in_threads(self) -> list[ThreadCall]:
+        """Return the calls in worker threads that will go on by themselves."""
+        table = self._table
+        return [
+            call
+            for call in table.thread_calls
+            if call.actor not in table.waiting
+            and call.actor not in table.running
+            and not call.waits_for_a_thread()
+        ]
+
+    async def check_that_nothing_is_pending(self) -> None:
+        """Wait a little where nobody can go on: is that a deadlock, or does something come from outside?
+
+        Raises:
+            Diverged: If a request waits for something that could still come from outside of the loop: a
+                subprocess, or a thread that the service has started itself.
+        """
+        table = self._table
+        table.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(table.changed.wait(), _LAST_LOOK_S)
+            return
+        strangers = [thread.name for thread in self._own_threads_of_the_service()]
+        if strangers and any(self._awaits_a_bare_future(task) for task in self._unfinished()):
+            raise Diverged(
+                f"nobody could go on for {_LAST_LOOK_S:g} s, and what is waited for may come from a thread "
+                f"that is not under control ({', '.join(sorted(strangers))}): {self.describe_blocked()}"
+            )
+
+    def _unfinished(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._roots.values() if not task.done()]
+
+    def _own_threads_of_the_service(self) -> list[threading.Thread]:
+        known = ("AnyIO worker thread", "asyncio_", "ThreadPoolExecutor", "waitpid-", "deskbook")
+        return [
+            thread
+            for thread in threading.enumerate()
+            if thread not in self._threads_before
+            and not thread.name.startswith(known)
+            and thread is not threading.current_thread()
+        ]
+
+    def _awaits_a_bare_future(self, task: asyncio.Task[Any]) -> bool:
+        """Tell whether a task waits for something that no lock, queue or event of asyncio stands for."""
+        if any(operation.actor.request == task.get_name() for operation in self._table.running.values()):
+            return False
+        chain = [frame for frame in frames.await_chain(task.get_coro()) if frame is not None]
+        return not chain or not chain[-1].f_code.co_filename.endswith(_PRIMITIVES)
 
     async def _let_python_run(self) -> None:
         ready = getattr(asyncio.get_running_loop(), "_ready", ())
@@ -103,9 +177,10 @@ class Standstill:
     def _waits_for_other_io(self) -> bool:
         """Tell whether a request waits for a socket that no gate watches."""
         table = self._table
+        in_threads = {call.actor for call in table.thread_calls}
         for name, task in self._roots.items():
             actor = Step.of(name)
-            if task.done() or actor in table.waiting or actor in table.running:
+            if task.done() or actor in table.waiting or actor in table.running or actor in in_threads:
                 continue
             chain = [frame for frame in frames.await_chain(task.get_coro()) if frame is not None]
             if any(_is_socket_code(frame.f_code) for frame in chain):
@@ -118,7 +193,7 @@ class Standstill:
 
         While one is still on its way the others prove nothing: it may be the COMMIT that frees them.
         """
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         sessions = [operation.session for operation in pending if operation.session is not None]
         found = await self._gate.blockers(sessions) if sessions else {}
         for operation in pending:
@@ -160,7 +235,7 @@ class Standstill:
 
 def _is_socket_code(code: Any) -> bool:
     """Tell whether a frame waits for a socket: asyncio's streams and connections, and those of anyio."""
-    if code.co_filename.endswith(("asyncio/streams.py", "asyncio/base_events.py")):
+    if code.co_filename.endswith(_OUTSIDE):
         return True
     return bool(
         code.co_filename.endswith("anyio/_backends/_asyncio.py")

@@ -26,13 +26,14 @@ run what is ready in the order of asyncio.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn
 
 from deskbook.races import _frames as frames
-from deskbook.races._errors import Deadlock, Livelock
+from deskbook.races._errors import CutShort, Deadlock, Livelock
 from deskbook.races._loop.environment import Environment
 from deskbook.races._loop.task_steps import TASK_STEP, is_task_step, is_unstarted, ran_user_code
 from deskbook.races._loop.threads.driver import run_controlled
@@ -43,6 +44,12 @@ from deskbook.races._subject.actors import REQUEST, Actors
 
 #: Steps that tasks of the application (a queue worker) get after the last request, to finish what it left.
 _MAX_TAIL_STEPS = 100
+
+#: Steps before the end of a run that is too long in which its places are compared.
+_WINDOW = 400
+
+#: How often the same must be seen before it is called a repetition.
+_ROUNDS = 3
 
 #: Takes a step in place of the loop, which hands it the step, its task (if it has one) and how to take it.
 OnStep = Callable[[Step, asyncio.Task[Any] | None, Callable[[], None]], None]
@@ -59,10 +66,15 @@ class ControlledLoop(VirtualLoop):
         environment: What may happen to the requests.
         roots: Request -> its task.
         on_step: Takes the steps while a run is recorded.
+        on_idle: Asked when only timers that repeat are left, or nothing: it may make something go on, and
+            tells whether it did.
+        repeats_at_the_end: Whether work that a request left behind went on and on and was left.
     """
 
     def __init__(self, *, max_steps: int = 2_000, explore_clock: bool = True) -> None:
         self._max_steps = max_steps
+        self._window = min(_WINDOW, max_steps // 2)
+        self.on_idle: Callable[[], bool] | None = None
         self._symmetry: tuple[tuple[Step, ...], ...] = ()
         self.on_step: OnStep | None = None
         super().__init__()
@@ -84,6 +96,9 @@ class ControlledLoop(VirtualLoop):
         self._actors = Actors()
         self._anchors: dict[Any, Any] = {}
         self._tail_steps = 0
+        self._recent: collections.deque[object] = collections.deque(maxlen=self._window)
+        self._idle_places: collections.Counter[str] = collections.Counter()
+        self.repeats_at_the_end = False
 
     def set_symmetry(self, groups: Sequence[Sequence[str]]) -> None:
         """Name identical requests: of those not started yet, only the first may start (see `symmetry`)."""
@@ -217,6 +232,7 @@ class ControlledLoop(VirtualLoop):
         environment = self.environment
         conditions, jumps = environment.conditions, environment.jumps
         cancellations = environment.cancellations
+        watch_from = max_steps - self._window
         while True:
             if conditions:
                 environment.check_conditions()
@@ -234,6 +250,12 @@ class ControlledLoop(VirtualLoop):
                 return
             if timers or jumps or cancellations or not options:
                 requests_left = self._requests_left()
+                if not options and timers and self._only_repeats(requests_left):
+                    if requests_left and self.on_idle is not None and self.on_idle():
+                        continue
+                    if not requests_left:
+                        self.repeats_at_the_end = True
+                        return
                 if not requests_left and not options and not self._children_wait():
                     return
                 environment.add_steps(options, roots=roots, unstarted=unstarted, requests_left=requests_left)
@@ -245,11 +267,15 @@ class ControlledLoop(VirtualLoop):
                         continue
                     if not requests_left:
                         return
+                    if self.on_idle is not None and self.on_idle():
+                        continue
                     raise Deadlock(self._describe_blocked())
             self._steps_taken += 1
             if self._steps_taken > max_steps:
                 self._give_up()
             step = choose(options, self)
+            if self._steps_taken > watch_from:
+                self._recent.append((step, self._state_of(step)))
             entry = ready.pop(step, None)
             if entry is None:
                 self._take(step, chooser)
@@ -293,13 +319,65 @@ class ControlledLoop(VirtualLoop):
             self._give_up()
 
     def _give_up(self) -> NoReturn:
-        most = f"{self._max_steps:,} steps in a fair order"
-        raise Livelock(f"the requests still run after {most}: {self._describe_blocked()}")
+        where = self._describe_blocked() or "work that the requests left behind"
+        if self._is_going_round() and self._requests_left():
+            most = f"{self._max_steps:,} steps in a fair order"
+            raise Livelock(f"the requests still run after {most}: {where}")
+        raise CutShort(
+            f"a run was cut after {self._max_steps:,} steps, at {where}; it says nothing. Pass a higher "
+            f"max_steps=, or explore something smaller"
+        )
+
+    def _is_going_round(self) -> bool:
+        """Tell whether the last steps were taken at the same places, with the same variables, all over again.
+
+        Long work is no livelock: each of its steps is taken at another place, or something is counted.
+        """
+        counts = collections.Counter(self._recent)
+        last = list(self._recent)[-max(1, len(self._recent) // 4) :]
+        return bool(last) and all(counts[entry] >= _ROUNDS for entry in last)
+
+    def _state_of(self, step: Step) -> object:
+        """Return where an actor stands and what its variables hold, as far as that can be compared."""
+        entry = self._ready.get(step)
+        if entry is None or not isinstance(entry[0], asyncio.Task):
+            return step
+        found: list[object] = []
+        for frame in frames.await_chain(entry[0].get_coro()):
+            if frame is not None and frames.kind_of_file(frame.f_code.co_filename) == frames.USER:
+                stand_in = frames.stand_in_of(frame)
+                driven = frame if stand_in is None else getattr(stand_in, "frame", None)
+                found.append((frame.f_code, frame.f_lasti) if stand_in is None else stand_in.place)
+                found.extend(_comparable(driven.f_locals) if driven is not None else ())
+        return tuple(found)
+
+    def _only_repeats(self, requests_left: bool) -> bool:
+        """Tell whether nothing can run but timers, and those lead to the same places again and again."""
+        waiting = "; ".join(
+            f"{step} {frames.position(owner)}"
+            for owner, step in self._actors.steps.items()
+            if isinstance(owner, asyncio.Task) and not owner.done() and (requests_left or step.request != APP)
+        )
+        self._idle_places[waiting] += 1
+        return self._idle_places[waiting] > _ROUNDS
 
     def _describe_blocked(self) -> str:
         return "; ".join(
-            f"{name} at «{frames.position(task)}»" for name, task in self.roots.items() if not task.done()
+            f"{name} at «{self._place_of_request(name)}»"
+            for name, task in self.roots.items()
+            if not task.done()
         )
+
+    def _place_of_request(self, name: str) -> str:
+        """Return where a request waits: the place of a task that it started, where it waits for that one."""
+        place = frames.position(self.roots[name])
+        if place == frames.NO_PLACE:
+            for owner, step in reversed(self._actors.steps.items()):
+                if step.request == name and isinstance(owner, asyncio.Task) and not owner.done():
+                    inner = frames.position(owner)
+                    if inner != frames.NO_PLACE:
+                        return inner
+        return place
 
     def _drain(self) -> None:
         """Run callbacks of the libraries at once, and sort tasks by where they stand."""
@@ -398,6 +476,12 @@ frames.set_floor(ControlledLoop._drive)
 
 def _request_of(handle: Handle) -> str:
     return (handle.context.get(REQUEST) if handle.context is not None else None) or APP
+
+
+def _comparable(variables: Mapping[str, Any]) -> list[object]:
+    """Return variables in a form that can be compared and counted: plain values, and which object it is."""
+    plain = (bool, int, float, str, bytes, type(None))
+    return [(name, value if isinstance(value, plain) else id(value)) for name, value in variables.items()]
 
 
 def _give_up_on(task: asyncio.Task[Any]) -> None:

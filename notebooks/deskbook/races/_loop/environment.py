@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
-from deskbook.races._loop.virtual import VirtualLoop
+from deskbook.races import _frames as frames
+from deskbook.races._loop.virtual import Handle, VirtualLoop
 from deskbook.races._schedule import CLOCK, Step
+from deskbook.races._subject.actors import REQUEST
+
+#: How often a timer of one place may fire before requests that could run, in one run. A heartbeat would
+#: otherwise be let tick for ever before the first of them.
+MAX_TICKS_OF_A_TIMER = 4
+MAX_TICKS_OF_THE_APP = 2
 
 
 class Environment:
@@ -22,6 +30,7 @@ class Environment:
         jumps: Jumps of the clock that may still happen: the step, and the exact seconds.
         conditions: What somebody waits for: the condition, and the future that is done once it holds.
         clock_was_held_back: Whether a timer was pending at a moment when the clock was not allowed to move.
+        clock_was_bounded: Whether a timer that repeats was not let fire early any more.
     """
 
     def __init__(self, loop: VirtualLoop, *, explore_clock: bool) -> None:
@@ -31,12 +40,16 @@ class Environment:
         self.jumps: list[tuple[Step, float]] = []
         self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.clock_was_held_back = False
+        self.clock_was_bounded = False
+        self._ticks: collections.Counter[object] = collections.Counter()
 
     def forget(self) -> None:
         """Forget the last run."""
         self.allow((), ())
         self.conditions.clear()
         self.clock_was_held_back = False
+        self.clock_was_bounded = False
+        self._ticks.clear()
 
     def allow(self, cancellable: Sequence[str], jumps_s: Sequence[float]) -> None:
         """Say what may happen in the next run.
@@ -84,9 +97,9 @@ class Environment:
         """
         runnable = bool(options)
         if self._loop.has_timer():
-            if self._explore_clock or not runnable:
+            if not runnable or (self._explore_clock and not self._has_fired_enough()):
                 options.append(CLOCK)
-            else:
+            elif not self._explore_clock:
                 self.clock_was_held_back = True
         if not requests_left:
             return
@@ -99,14 +112,43 @@ class Environment:
                 if Step.of(step.request) not in unstarted and not roots[step.request].done()
             )
 
+    def _has_fired_enough(self) -> bool:
+        """Tell whether the next timer belongs to something periodic, which would tick for ever."""
+        if not self._ticks or max(self._ticks.values()) < MAX_TICKS_OF_THE_APP:
+            return False
+        is_of_a_request = bool(_request_of(self._loop.timers[0][2]))
+        most = MAX_TICKS_OF_A_TIMER if is_of_a_request else MAX_TICKS_OF_THE_APP
+        if self._ticks[self._owner_of_next_timer()] < most:
+            return False
+        self.clock_was_bounded = True
+        return True
+
+    def _owner_of_next_timer(self) -> object:
+        """Return what the next timer lets go on: the place of a task, or the code of a callback."""
+        handle = self._loop.timers[0][2]
+        waited_for = handle.args[0] if handle.args else None
+        if isinstance(waited_for, asyncio.Future):
+            for task in self._loop.tasks:
+                if not task.done() and getattr(task, "_fut_waiter", None) is waited_for:
+                    return (task.get_name(), frames.position(task))
+        function = getattr(handle.callback, "__func__", handle.callback)
+        return (getattr(function, "__code__", function), _request_of(handle))
+
     def take(self, step: Step, roots: Mapping[str, asyncio.Task[Any]]) -> None:
         """Let a step of the environment happen."""
         if step.is_cancellation:
             self.cancellations.remove(step)
             roots[step.request].cancel()
         elif step is CLOCK:
+            if self._loop.has_timer():
+                self._ticks[self._owner_of_next_timer()] += 1
             self._loop.fire_next_timer()
         else:
             jump = next(jump for jump in self.jumps if jump[0] is step)
             self.jumps.remove(jump)
             self._loop.advance(jump[1])
+
+
+def _request_of(handle: Handle) -> str:
+    """Return the request in whose context a callback was queued, or "" for one of the application."""
+    return (handle.context.get(REQUEST) if handle.context is not None else None) or ""

@@ -25,25 +25,27 @@ from deskbook.races._subject.actors import REQUEST
 
 
 def record(
-    runner: InProcess, judge: Judge, steps: Sequence[Step], *, strict: bool = True
+    runner: InProcess, judge: Judge, steps: Sequence[Step], *, strict: bool = True, by_hand: bool = False
 ) -> tuple[Counterexample, Failure | None]:
     """Run a schedule once more, noting every line; return the run and why it fails, if it does.
 
     Args:
-        runner: Runs it.
-        judge: Looks at the result.
+        runner: Runs the schedule.
+        judge: Says whether the result is wrong.
         steps: The schedule.
         strict: Refuse a schedule that cannot be followed; False skips the steps that cannot run.
+        by_hand: Whether a person wrote the schedule, for the sentence that refuses it.
 
     Raises:
         Diverged: If the schedule cannot be followed.
     """
     scenario = runner.scenario
     chooser = Follow(steps) if strict else Lenient(steps)
+    chooser.by_hand = by_hand
     recorder = Recorder(scenario.observe)
     runner.watcher = recorder
     runner.loop.on_step = recorder.on_step
-    ControlledCall.on_line = staticmethod(recorder.line)
+    ControlledCall.on_line = staticmethod(recorder.line_of_a_thread)
     try:
         result = runner.run(chooser, judge)
     finally:
@@ -58,6 +60,7 @@ def record(
         steps=recorder.steps,
         failure=result.failure,
         blocked=recorder.blocked,
+        has_threads=recorder.has_threads,
     )
     failure = result.failure or Failure("none", "this schedule breaks no rule")
     run = Counterexample.of(schedule, failure, chooser.cost, result.responses, timeline)
@@ -75,6 +78,7 @@ class Recorder:
         self._user_observe = observe
         self._app: Any = None
         self.blocked: list[str] = []
+        self.has_threads = False
         self.steps: list[RecordedStep] = []
         self._locks = LockTable()
         self._state: dict[str, str] = {}
@@ -140,15 +144,21 @@ class Recorder:
         self._failed_at = here if event == "exception" else None
         return self._trace_line
 
+    def line_of_a_thread(self, frame: types.FrameType) -> None:
+        """Note that a line of sync code is about to run, in a thread."""
+        self.has_threads = True
+        self.line(frame)
+
     def line(self, frame: types.FrameType) -> None:
         """Note that a line of the service is about to run."""
         recorded = self._step_of_this_request()
         self._fill_values()
         text = frames.source_line(frame.f_code, frame.f_lineno).partition(": ")[2]
+        # "line 12" stands for a line without known source; a definition shows nothing of what a request does.
         if text.startswith(("line ", "def ", "async def ", "@", "class ")):
             return
-        # A line that is reported again at once stands there once: up to Python 3.11 a comprehension is a
-        # frame of its own, which reports its line a second time.
+        # A line that is reported twice in a row is noted once: up to Python 3.11 a comprehension is a frame
+        # of its own, which reports its line a second time.
         if not recorded.lines or recorded.lines[-1][2] != text:
             recorded.lines.append((frames.module_of(frame), frame.f_code.co_name, text))
         names = {full.rpartition(".")[2]: full for full in self._state}
@@ -193,7 +203,11 @@ def _ending(task: asyncio.Task[Any]) -> str:
 
 
 def observe_now(observe: Callable[[Any], Any] | None, app: Any) -> Any:
-    """Observe without a loop: a coroutine function is driven as far as it goes at once."""
+    """Return the observed state without an event loop: a coroutine is run as long as it does not wait.
+
+    Raises:
+        RuntimeError: `observe` waits for something.
+    """
     if observe is None or app is None:
         return default_state(app)
     value = observe(app)

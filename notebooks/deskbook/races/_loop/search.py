@@ -12,7 +12,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 
-from deskbook.races._errors import Diverged
+from deskbook.races._errors import Diverged, NotStarted
 from deskbook.races._loop.recorder import record
 from deskbook.races._loop.runner import InProcess
 from deskbook.races._schedule import Step
@@ -21,7 +21,9 @@ from deskbook.races._search.judges import Judge, judge_without_check
 from deskbook.races._search.minimise import Attempt, minimise
 from deskbook.races._search.options import Options
 from deskbook.races._search.progress import Progress
+from deskbook.races._search.rehearsal import RehearsedRun
 from deskbook.races._search.verdict import EVERY_AWAIT, make_report
+from deskbook.races._search.watchdog import GRACE_S, TookTooLong, Watchdog
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.report import Counterexample, Report
 from deskbook.races._story.run_result import RunResult
@@ -32,9 +34,6 @@ _RUNS_BETWEEN_LOOKS = 16
 
 #: Seconds of search after which the caller's own loop may run.
 _SLICE_S = 0.05
-
-#: Random schedules that are tried at least, where a budget of schedules is given.
-_RANDOM_RUNS = 50
 
 
 async def explore_in_process(scenario: Scenario, options: Options) -> Report:
@@ -67,12 +66,21 @@ class InProcessSearch:
             clock_jumps=options.clock_jumps,
             max_steps=options.max_steps,
         )
+        #: What a run without any concurrency must hold too; one that is compared with itself always does.
+        self._rule: Judge | None = None if self.progress.serializable is not None else self._make_judge()
         self._judge = self._make_judge()
 
     def slices(self) -> Iterator[None]:
         """Search; pause now and then, so that the caller can let its own loop run."""
+        self.progress.begin()
+        with Watchdog(self._options.max_seconds):
+            try:
+                yield from self._slices()
+            except (NotStarted, TookTooLong) as error:
+                self.progress.give_up(str(error))
+
+    def _slices(self) -> Iterator[None]:
         progress = self.progress
-        progress.begin()
         progress.begin_systematic_part()
         try:
             with self._runner.in_control():
@@ -81,6 +89,8 @@ class InProcessSearch:
             progress.diverged = str(error)
             return
         yield
+        if progress.rehearsal.undecided is not None or progress.rehearsal.escaped:
+            return
         while progress.failing is None or not self._options.stop_at_first:
             with self._runner.in_control():
                 more = self._search_for(_SLICE_S)
@@ -94,26 +104,67 @@ class InProcessSearch:
                     self._sample()
                 except Diverged as error:
                     progress.diverged = str(error)
+        if progress.failing is None and progress.diverged is None:
+            with self._runner.in_control():
+                self._runner.loop.set_symmetry(())
+                self._rehearse(progress.rehearsal.closing_run())
 
     def report(self) -> Report:
         """Return the report of a search that has ended."""
         progress, runner = self.progress, self._runner
-        with runner.in_control():
+        found = None
+        with runner.in_control(), Watchdog(progress.left_s):
             runner.loop.set_symmetry(())
-            found = self._counterexample(*progress.failing) if progress.failing is not None else None
-            runner.close()
+            try:
+                if progress.failing is not None:
+                    found = self._counterexample(*progress.failing)
+                runner.close()
+            except (NotStarted, TookTooLong) as error:
+                progress.give_up(str(error))
         if runner.ungated:
             used = ", ".join(sorted(runner.ungated))
             progress.notes.append(f"NOT UNDER CONTROL: the code used {used}; pass a gate for real servers")
+        progress.stubs_asked = sorted(runner.unsuspended.places)
+        progress.is_stubbed = runner.unsuspended.is_of_a_stub
+        if runner.bystanders.found:
+            beside = ", ".join(sorted(runner.bystanders.found))
+            progress.notes.append(f"NOT UNDER CONTROL: {beside} ran beside the requests")
+            progress.rehearsal.answers.beside.append(beside)
         progress.clock_was_held_back = runner.clock_was_held_back
+        progress.was_bounded = runner.was_bounded
+        progress.clients_left = runner.clients_left
         return make_report(progress, found)
 
     def _prepare(self) -> None:
-        self._runner.warm_up()
-        if self.progress.serializable is not None:
-            for run in self.progress.serializable.sequential_runs():
-                self._runner.run(run.chooser, run.note, order=run.order)
-        self._runner.loop.set_symmetry(self.progress.twins)
+        progress, runner = self.progress, self._runner
+        for rehearsed in progress.rehearsal.runs(has_seeds=True):
+            if progress.is_over:
+                progress.give_up(
+                    f"the budget of {self._options.max_seconds:g} seconds ended before the search"
+                )
+                return
+            self._rehearse(rehearsed)
+        if progress.serializable is not None and progress.rehearsal.undecided is None:
+            for run in progress.serializable.sequential_runs():
+                if progress.is_over:
+                    progress.serializable.is_complete = False
+                    break
+                run.note(runner.run(run.chooser, _no_judgement, order=run.order))
+        runner.loop.set_symmetry(progress.twins)
+
+    def _rehearse(self, rehearsed: RehearsedRun) -> None:
+        # A rule is asked of full runs alone: it may look for the answer of every request.
+        is_full = len(rehearsed.order) == len(self._scenario.names)
+        judge = self._rule if self._rule is not None and is_full else _no_judgement
+        result = self._runner.run(
+            rehearsed.chooser,
+            judge,
+            order=rehearsed.order,
+            seed=rehearsed.seed,
+            is_watched=rehearsed.is_watched,
+        )
+        rehearsed.note(result)
+        self.progress.rehearsal.note_failure(rehearsed.order, result.failure)
 
     def _make_judge(self) -> Judge:
         check = self._scenario.invariant
@@ -161,7 +212,7 @@ class InProcessSearch:
         """Try random schedules with what is left of the budget."""
         progress = self.progress
         judge = self._judge_all_names if progress.twins else self._judge
-        for chooser in progress.random_choosers(_RANDOM_RUNS):
+        for chooser in progress.random_choosers():
             progress.renaming = {}
             progress.note_random_run(chooser, self._runner.run(chooser, judge))
 
@@ -178,6 +229,8 @@ class InProcessSearch:
         return found
 
     def _attempt(self, wish: Sequence[Step], failure: Failure) -> Attempt:
+        if self.progress.left_s < -GRACE_S / 2:
+            return None  # a counterexample that is not the smallest is better than one that comes too late
         chooser = Lenient(wish)
         try:
             result = self._runner.run(chooser, self._judge)
@@ -186,3 +239,7 @@ class InProcessSearch:
         if result.failure is None or result.failure.kind != failure.kind:
             return None
         return chooser.steps, chooser.cost
+
+
+def _no_judgement(result: RunResult) -> None:
+    return None

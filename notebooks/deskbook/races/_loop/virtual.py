@@ -12,11 +12,13 @@ import collections
 import contextvars
 import heapq
 import sys
+import types
 import weakref
 from asyncio import events, tasks
 from collections.abc import Callable
 from typing import Any
 
+from deskbook.races import _frames as frames
 from deskbook.races._errors import UngatedIO
 
 #: Where the virtual clock starts. Not 0: services compare against a stamp of 0 that means "never".
@@ -64,11 +66,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         now_s: The virtual time in seconds.
         exploring: Whether requests are run, as opposed to what the explorer does around them.
         ungated: What would have done real I/O and was refused.
+        blocked: Why the loop itself could not go on, or None.
         generators: Async generators that were begun.
     """
 
     def __init__(self) -> None:
         self.ungated: list[str] = []
+        self.blocked: str | None = None
         self.exploring = False
         self._sequence = 0
         self._closed = False
@@ -79,6 +83,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def forget(self) -> None:
         """Empty all queues and go back to the start of virtual time."""
         self.now_s = EPOCH_S
+        self.blocked = None
         self.tasks: list[asyncio.Task[Any]] = []
         self.generators: weakref.WeakSet[Any] = weakref.WeakSet()
         self.incoming: collections.deque[Handle] = collections.deque()
@@ -242,9 +247,19 @@ _IO_METHODS = (
 )  # fmt: skip
 
 
+def _place_in_service() -> str:
+    """Return where the service is on the present stack, as ` at «line»`, or ""."""
+    frame: types.FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code is not frames.floor():
+        if frames.is_shown(frame.f_code.co_filename):
+            return f" at «{frames.source_line(frame.f_code, frame.f_lineno)}»"
+        frame = frame.f_back
+    return ""
+
+
 def _refuse_io(name: str) -> Callable[..., Any]:
     def refuse(self: VirtualLoop, *args: Any, **options: Any) -> Any:
-        self.ungated.append(f"loop.{name}()")
+        self.ungated.append(f"loop.{name}(){_place_in_service()}")
         raise UngatedIO(
             f"the code under exploration called loop.{name}(): real I/O is not under control here. "
             f"Pass gate=SQLAlchemyGate(engine), AsyncpgGate() or RedisGate(), or replace it with a stub."

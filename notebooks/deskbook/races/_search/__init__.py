@@ -1,1 +1,1 @@
-"""Which schedule is run next, what a run must hold, and which verdict is true; it knows no way to run one."""
+"""The search picks the next schedule, and judges whether a run is right and which verdict is true."""

@@ -70,6 +70,7 @@ class Follow:
         branches: Where the run could have gone another way.
         cost: Preemptions, cancellations and early ticks of the clock so far.
         was_cut: Whether an actor was left because it was spinning.
+        by_hand: Whether a person wrote the steps, so that they may be mistyped.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Follow:
         "_reduces",
         "_stretch",
         "branches",
+        "by_hand",
         "cost",
         "steps",
         "was_cut",
@@ -94,6 +96,7 @@ class Follow:
         reduce: bool = True,
         expected: Sequence[Step] = (),
     ) -> None:
+        self.by_hand = False
         self._prefix = prefix
         self._reduces = reduce
         self._expected = expected
@@ -115,7 +118,9 @@ class Follow:
             as_before = index + 1 < followed or not self._expected or self._same(options)
             if step not in options or not as_before:
                 raise Diverged(
-                    f"step {index + 1} of the schedule is {step.text!r}, "
+                    _why_mistyped(step, index, options, run)
+                    if self.by_hand
+                    else f"step {index + 1} of the schedule is {step.text!r}, "
                     f"but only {', '.join(option.text for option in options)} can run: "
                     f"the code did something else than before (real I/O, random numbers, the time, a global?)"
                 )
@@ -176,6 +181,23 @@ class Follow:
         place = run.place_of(step)
         self._places.append(place)
         return self._places.count(place) > SPIN_LIMIT
+
+
+def _why_mistyped(step: Step, index: int, options: Sequence[Step], run: Run) -> str:
+    """Return why a step that a person wrote cannot be taken."""
+    can_run = ", ".join(option.text for option in options)
+    head = f"step {index + 1} of the schedule is {step.text!r}, but "
+    task = run.roots.get(step.request)
+    if task is None and not step.is_environment:
+        return f"{head}there is no such request: the requests are {', '.join(run.roots)}"
+    if task is not None and task.done() and not step.is_child:
+        return f"{head}{step.request} has ended by then: only {can_run} can run; is the schedule too long?"
+    if step.is_clock:
+        return f"{head}no timer is pending there: only {can_run} can run"
+    return (
+        f"{head}it cannot run there: it waits for another one or for the clock. Only {can_run} can run. "
+        f"Is the schedule mistyped, or has the code changed since?"
+    )
 
 
 def _same_request(last: Step | None, options: Sequence[Step]) -> Step:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from deskbook.races._search.oracles import Serializable
 from deskbook.races._story.outcome import Failure
@@ -48,9 +49,15 @@ def first_line(error: AssertionError) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", str(error).partition("\n")[0])
 
 
+def _each_answer(result: RunResult) -> Iterator[tuple[str, Any]]:
+    """Yield what was answered, one by one for a client that sent several requests."""
+    for name, value in result.responses.items():
+        yield from ((name, answer) for answer in (value if isinstance(value, list) else [value]))
+
+
 def crash(result: RunResult) -> Failure | None:
     """Refuse a run in which a request ended with an exception that nobody handled."""
-    for name, response in result.responses.items():
+    for name, response in _each_answer(result):
         error = response if isinstance(response, BaseException) else None
         if error is None and hasattr(response, "extensions"):
             error = response.extensions.get("exception")

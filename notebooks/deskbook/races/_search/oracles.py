@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from deskbook.races._schedule import Step
 from deskbook.races._search.chooser import Run
 from deskbook.races._search.frontier import Follow, Frontier
+from deskbook.races._search.variation import Variation
 from deskbook.races._story.outcome import Failure, default_state, describe, frozen
 from deskbook.races._story.run_result import RunResult
 from deskbook.races._subject.scenario import Scenario
@@ -36,30 +37,44 @@ MAX_IDLE_TICKS = 8
 class OneAfterTheOther(Follow):
     """Follows a prefix of environment choices while the requests run strictly in a given order."""
 
-    __slots__ = ("_idle_ticks", "_order")
+    __slots__ = ("_helper", "_idle_ticks", "_order")
 
     def __init__(self, prefix: Sequence[Step], order: Sequence[str]) -> None:
         super().__init__(prefix)
         self._order = order
         self._idle_ticks = 0
+        self._helper: str | None = None
 
     def choose(self, options: Sequence[Step], run: Run) -> Step:
         """Offer only the first request of the order that is not done, and the clock."""
+        return super().choose(self._offered(options, run) or list(options), run)
+
+    def _offered(self, options: Sequence[Step], run: Run) -> list[Step]:
         actors = [step for step in options if not step.is_environment]
         clock = [step for step in options if step.is_clock]
-        for position, name in enumerate(self._order):
-            if not run.roots[name].done():
-                turn = [step for step in actors if step.request == name]
-                # Background work of earlier requests and of the application goes on only when the present
-                # one waits for it. A later request may not begin while the present one waits for the clock:
-                # what came of that would be learnt as an outcome of requests that do not overlap.
-                later = self._order[position + 1 :]
-                turn = turn or [step for step in actors if step.request not in later]
-                self._idle_ticks = 0 if turn else self._idle_ticks + 1
-                if self._idle_ticks > MAX_IDLE_TICKS:
-                    return super().choose(list(options), run)
-                return super().choose(turn + clock or list(options), run)
-        return super().choose(list(options), run)
+        left = [name for name in self._order if not run.roots[name].done()]
+        if self._helper is not None:
+            helping = [step for step in actors if step.request == self._helper]
+            if helping:
+                return helping + clock
+            self._helper = None
+        if not left:
+            return list(options)
+        # Background work of earlier requests and of the application goes on only when the present request
+        # waits for it. A later request may not begin while the present one waits for the clock: what came of
+        # that would be learnt as an outcome of requests that do not overlap.
+        turn = [step for step in actors if step.request == left[0]]
+        turn = turn or [step for step in actors if step.request not in left]
+        self._idle_ticks = 0 if turn else self._idle_ticks + 1
+        if turn or (clock and self._idle_ticks <= MAX_IDLE_TICKS):
+            return turn + clock
+        # The present request waits for a later one. That one then goes as far as it can, at a stretch.
+        for name in left[1:]:
+            helping = [step for step in actors if step.request == name]
+            if helping:
+                self._helper = name
+                return helping + clock
+        return clock
 
 
 class SequentialRun(NamedTuple):
@@ -76,12 +91,16 @@ class Serializable:
     Args:
         scenario: What is run.
         cancellable: The requests that may be cancelled in the search; they are not in the sequential runs.
+        variation: Which values differ whatever the order is, and are compared by equality alone.
 
     Attributes:
         is_complete: Whether all sequential runs could be made.
     """
 
-    def __init__(self, scenario: Scenario, cancellable: Sequence[str]) -> None:
+    def __init__(
+        self, scenario: Scenario, cancellable: Sequence[str], variation: Variation | None = None
+    ) -> None:
+        self._variation = Variation() if variation is None else variation
         self._observe = scenario.observe
         self._cancellable = set(cancellable)
         self._names = scenario.names
@@ -112,6 +131,9 @@ class Serializable:
 
     def _allow(self, missing: frozenset[str], result: RunResult) -> None:
         """Note an outcome under every set of cancelled requests that could have led to it."""
+        if result.cut is not None or result.escaped:
+            self.is_complete = False
+            return
         could_be_cancelled = sorted(self._cancellable - missing)
         for count in range(len(could_be_cancelled) + 1):
             for dropped in itertools.combinations(could_be_cancelled, count):
@@ -119,6 +141,9 @@ class Serializable:
                 self._allowed.setdefault(gone, set()).add(self._outcome(result, gone))
 
     def _outcome(self, result: RunResult, gone: Set[str]) -> Any:
+        if self._variation:
+            names = [name for name in self._names if name in result.responses and name not in gone]
+            return self._variation.compared(result, names, observed=self._observe is not None)
         responses = tuple(
             (name, frozen(result.responses[name]))
             for name in self._names

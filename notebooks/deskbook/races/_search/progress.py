@@ -13,6 +13,7 @@ from deskbook.races._search.chooser import Chooser
 from deskbook.races._search.frontier import Follow, Frontier, Prefix
 from deskbook.races._search.options import Options
 from deskbook.races._search.oracles import Serializable
+from deskbook.races._search.rehearsal import Rehearsal
 from deskbook.races._search.sampling import Priorities
 from deskbook.races._story.outcome import Failure, frozen
 from deskbook.races._story.run_result import RunResult
@@ -20,6 +21,9 @@ from deskbook.races._subject.scenario import Scenario
 
 #: Share of the time budget that is kept for random schedules, in case the systematic search does not finish.
 SAMPLING_SHARE = 0.2
+
+#: Runs in a row that may lose control before the search is given up: no other will be judged either.
+MOST_ESCAPED = 20
 
 #: Random schedules that are tried where only time limits them.
 _MANY = 1_000_000
@@ -48,7 +52,14 @@ class Progress:
         budget_ended: Which budget ended before the search, or None.
         notes: What was not under control, as sentences for the report.
         server_chose: Whether a server decided which of several waiting requests went on.
+        bounds: What else was left out, each as words that say which interleavings were tried.
         clock_was_held_back: Whether the clock could have moved at a moment when it was not allowed to.
+        was_bounded: Whether something that goes on for ever was followed for some rounds only.
+        clients_left: Whether clients of endless streams left because nothing else could happen.
+        rehearsal: What was learnt before the search.
+        stubs_asked: Awaits of the service that never let anybody else run.
+        is_stubbed: Whether one of them asks a stub, by its name.
+        cut: Why a run was ended before its end, or None.
     """
 
     def __init__(self, scenario: Scenario, options: Options, level: str) -> None:
@@ -60,8 +71,10 @@ class Progress:
         self.failing: tuple[Schedule, Failure] | None = None
         self.outcomes: set[Any] = set()
         self.serializable: Serializable | None = None
-        if options.oracle == "serializable":
-            self.serializable = Serializable(scenario, options.cancel)
+        compares = options.oracle == "serializable"
+        self.rehearsal = Rehearsal(scenario, compares=compares)
+        if compares:
+            self.serializable = Serializable(scenario, options.cancel, self.rehearsal.variation)
         self.twins: tuple[tuple[str, ...], ...] = ()
         if options.reduce:
             self.twins = symmetry.groups_of_twins(scenario.requests, options.cancel)
@@ -73,7 +86,14 @@ class Progress:
         self.budget_ended: str | None = None
         self.notes: list[str] = []
         self.server_chose = False
+        self.bounds: list[str] = []
         self.clock_was_held_back = False
+        self.was_bounded = False
+        self.clients_left = False
+        self.cut: str | None = None
+        self.stubs_asked: list[str] = []
+        self.is_stubbed = False
+        self._escaped_in_a_row = 0
         #: The names under which the last run failed, where its requests have identical ones.
         self.renaming: dict[str, str] = {}
         self._began = time.perf_counter()
@@ -96,7 +116,22 @@ class Progress:
     @property
     def needs_random_part(self) -> bool:
         """Whether the budget of the systematic part ended before anything was found."""
-        return self.budget_ended is not None and self.failing is None and not self.diverged
+        is_open = self.budget_ended is not None and self.failing is None and not self.diverged
+        return is_open and self.rehearsal.undecided is None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the whole budget of time has been used."""
+        return time.perf_counter() > self._began + self.options.max_seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left of the budget; below zero when it has ended."""
+        return self._began + self.options.max_seconds - time.perf_counter()
+
+    def give_up(self, reason: str) -> None:
+        """Note that nothing can be decided any more."""
+        self.rehearsal.undecided = self.rehearsal.undecided or reason
 
     @property
     def deadline(self) -> float:
@@ -120,14 +155,13 @@ class Progress:
             return None
         return self.frontier.pop()
 
-    def random_choosers(self, at_least: int) -> Iterator[Priorities]:
+    def random_choosers(self) -> Iterator[Priorities]:
         """Yield choosers for random schedules until one of them fails or the budget has ended.
 
-        Args:
-            at_least: Schedules to try where a budget of schedules is given, however small it is.
+        A budget of schedules gives a quarter of its number to them, on top.
         """
         limit = self.options.max_schedules
-        for number in range(_MANY if limit is None else max(at_least, limit // 4)):
+        for number in range(_MANY if limit is None else limit // 4):
             if self.failing is not None or time.perf_counter() > self._deadline:
                 return
             yield Priorities(self.options.seed * 1_000_003 + number, len(self.first_run))
@@ -152,6 +186,13 @@ class Progress:
         if not self.first_run:
             self.first_run = chooser.steps
         self.was_cut |= chooser.was_cut
+        if not self.rehearsal.everybody_accepted:
+            self.rehearsal.note_answers(result)
+        if result.cut is not None:
+            self.cut = self.cut or result.cut
+        self._escaped_in_a_row = self._escaped_in_a_row + 1 if result.escaped else 0
+        if self._escaped_in_a_row > MOST_ESCAPED:
+            return True
         if result.failure is not None:
             if self.failing is None:
                 self._note_failure(chooser, result.failure)

@@ -42,7 +42,8 @@ def groups_of_twins(requests: Mapping[str, Any], distinct: Sequence[str] = ()) -
 def _identity(request: Any) -> Any:
     if isinstance(request, Request):
         encoded = request.encoded
-        return (encoded.method, str(encoded.url), tuple(encoded.headers.raw), encoded.content)
+        body, headers = encoded.content, tuple(encoded.headers.raw)
+        return (encoded.method, str(encoded.url), headers, body, request.leave_after)
     return id(request)
 
 

@@ -88,6 +88,8 @@ def describe(value: Any) -> str:
         body = value.text if len(value.text) <= 60 else value.text[:57] + "..."
         note = f" ({type(failure).__name__}: {failure})" if failure is not None else ""
         return f"{value.status_code} {body}".strip() + note
+    if isinstance(value, list) and value and all(isinstance(item, httpx.Response) for item in value):
+        return ", then ".join(map(describe, value))
     if isinstance(value, BaseException):
         text = str(value)
         return f"{type(value).__name__}: {text}" if text else type(value).__name__

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deskbook.races._schedule import Schedule
+from deskbook.races._story.answers import Answers
 from deskbook.races._story.outcome import Failure
 from deskbook.races._story.timeline import Timeline
 
@@ -91,6 +92,8 @@ class Report:
         counterexample: The run that breaks the rule, or None.
         notes: What the reader must know to trust the verdict.
         outcomes: The different outcomes that were seen, if they were collected.
+        answers: What each request answers alone and in order, and what ran beside; `print(report.answers)`.
+        fails_in_sequence: Whether the rule fails without any concurrency too, so that this is no race.
     """
 
     verdict: Verdict
@@ -101,6 +104,8 @@ class Report:
     counterexample: Counterexample | None = None
     notes: Sequence[str] = ()
     outcomes: frozenset[Any] = field(default_factory=frozenset, repr=False)
+    answers: Answers = field(default_factory=Answers, repr=False)
+    fails_in_sequence: bool = False
 
     @property
     def is_proven(self) -> bool:
@@ -132,6 +137,8 @@ class Report:
         if found is None:
             return f"{self.verdict}: {self.covers}"
         count = f" (schedule {self.schedules:,} that was tried)" if self.schedules is not None else ""
+        if self.fails_in_sequence:
+            return f"counterexample without any concurrency{count}: {found.failure}"
         steps = "1 preemption" if found.preemptions == 1 else f"{found.preemptions} preemptions"
         return f"counterexample with {steps}{count}: {found.failure}"
 

@@ -16,15 +16,19 @@ class RunResult:
         responses: Name -> response, result or exception; missing where the request never ended.
         failure: Why the run is a counterexample, or None.
         state: What `observe` returned.
+        cut: Why the run was ended before its end, so that it says nothing, or None.
+        escaped: What was refused or ran without control; such a run is not judged.
     """
 
-    __slots__ = ("app", "failure", "responses", "state")
+    __slots__ = ("app", "cut", "escaped", "failure", "responses", "state")
 
     def __init__(self) -> None:
         self.app: Any = None
         self.responses: dict[str, Any] = {}
         self.state: Any = None
         self.failure: Failure | None = None
+        self.cut: str | None = None
+        self.escaped: tuple[str, ...] = ()
 
     def outcome(self) -> Any:
         """Return the responses and the state in comparable form."""

@@ -26,6 +26,7 @@ class Timeline:
         steps: What happened.
         failure: Why the run is a counterexample, or None.
         blocked: Who waits for whom at the end of a deadlock.
+        has_threads: Whether sync code was stepped line by line.
     """
 
     names: Sequence[str]
@@ -34,6 +35,7 @@ class Timeline:
     steps: Sequence[RecordedStep]
     failure: Failure | None
     blocked: Sequence[str] = ()
+    has_threads: bool = False
 
     def text(self) -> str:
         """Return the run as plain text, one paragraph a step."""

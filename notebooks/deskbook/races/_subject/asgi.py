@@ -14,7 +14,7 @@ import functools
 import sys
 import types
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -29,13 +29,27 @@ Message = MutableMapping[str, Any]
 App = Callable[..., Awaitable[None]]
 
 
+class Stream(Protocol):
+    """An answer that is on its way."""
+
+    @property
+    def is_open_stream(self) -> bool:
+        """Whether it is a stream of events that has begun and not ended."""
+        ...
+
+    def leave(self) -> None:
+        """Let the client go: what is sent from now on reaches nobody."""
+
+
 class RequestTemplate:
     """What does not change between two sendings of one request."""
 
     def __init__(self, request: Request) -> None:
         encoded = request.encoded
         self.request = encoded
+        self.leave_after = request.leave_after
         self.models: dict[Any, httpx.Response] = {}
+        self.under_way: Delivery | _SuspendingTransport | None = None
         self.body = encoded.content
         self.scope: dict[str, Any] = {
             "type": "http",
@@ -70,7 +84,17 @@ class RequestTemplate:
 class Delivery:
     """One request on its way through the application: the two ASGI callables and what they collected."""
 
-    __slots__ = ("_body", "_complete", "_sent_body", "chunks", "headers", "scope", "status")
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_sent_body",
+        "chunks",
+        "headers",
+        "is_over",
+        "leave_after",
+        "scope",
+        "status",
+    )
 
     def __init__(self, template: RequestTemplate, state: dict[str, Any] | None) -> None:
         self.scope = template.fresh_scope(state)
@@ -80,6 +104,22 @@ class Delivery:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: list[bytes] = []
+        self.leave_after = template.leave_after
+        self.is_over = False
+
+    @property
+    def is_open_stream(self) -> bool:
+        """Whether the answer is a stream of events that has begun and not ended."""
+        kind = next((value for name, value in self.headers if name.lower() == b"content-type"), b"")
+        return bool(self.status) and not self.is_over and kind.startswith(b"text/event-stream")
+
+    def leave(self) -> None:
+        """Let the client go: what is sent from now on reaches nobody (uvicorn drops it without a word)."""
+        self.is_over = True
+        if self._complete is None:
+            self._complete = asyncio.get_running_loop().create_future()
+        if not self._complete.done():
+            self._complete.set_result(None)
 
     async def receive(self) -> Message:
         """Hand over the body, once; after that wait for the end of the response."""
@@ -98,21 +138,30 @@ class Delivery:
     async def send(self, message: Message) -> None:
         """Collect the response."""
         kind = message["type"]
+        if self.is_over:
+            return
         if kind == "http.response.start":
             if user_frames_on_stack(sys._getframe(1)):
                 await asyncio.sleep(0)
             self.status = message["status"]
             self.headers = list(message.get("headers", []))
+            if self.leave_after == 0:
+                self.leave()
         elif kind == "http.response.body":
             more = message.get("more_body", False)
             if more or self._user_code_follows() or user_frames_on_stack(sys._getframe(1)):
                 await asyncio.sleep(0)
-            self.chunks.append(message.get("body", b""))
-            if not more:
-                if self._complete is None:
-                    self._complete = asyncio.get_running_loop().create_future()
-                if not self._complete.done():
-                    self._complete.set_result(None)
+            chunk = message.get("body", b"")
+            self.chunks.append(chunk)
+            if not more or self._has_enough(chunk):
+                self.leave()
+
+    def _has_enough(self, chunk: bytes) -> bool:
+        """Tell whether the client has got as many parts as it wanted."""
+        if self.leave_after is None or not chunk:
+            return False
+        self.leave_after -= 1
+        return self.leave_after <= 0
 
     def _user_code_follows(self) -> bool:
         """Tell whether background tasks or teardown of dependencies run after the response."""
@@ -144,7 +193,7 @@ async def call_raw(app: App, template: RequestTemplate, state: dict[str, Any] | 
     A failure that the application lets through becomes the 500 that a server would answer; the exception is
     kept under `response.extensions["exception"]`.
     """
-    delivery = Delivery(template, state)
+    delivery = template.under_way = Delivery(template, state)
     failure: Exception | None = None
     try:
         await app(delivery.scope, delivery.receive, delivery.send)
@@ -178,10 +227,14 @@ def response_of(delivery: Delivery, template: RequestTemplate, failure: Exceptio
 class _SuspendingTransport(httpx.ASGITransport):
     """httpx's own ASGI transport, with the suspensions of `Delivery` in between."""
 
-    def __init__(self, app: App, state: dict[str, Any] | None) -> None:
+    def __init__(self, app: App, state: dict[str, Any] | None, leave_after: int | None = None) -> None:
         self.failure: Exception | None = None
+        self.is_open_stream: bool = False
+        self._leave_after = leave_after
+        self._send: Callable[[Message], Awaitable[None]] | None = None
 
         async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+            self._send = send
             if state is not None:
                 scope["state"] = state.copy()
 
@@ -193,7 +246,10 @@ class _SuspendingTransport(httpx.ASGITransport):
             async def send_later(message: Any) -> None:
                 if message.get("more_body") or user_frames_on_stack(sys._getframe(1)):
                     await asyncio.sleep(0)
+                if self._send is None:
+                    return
                 await send(message)
+                self._note(message)
 
             try:
                 await app(scope, receive_later, send_later)
@@ -202,6 +258,28 @@ class _SuspendingTransport(httpx.ASGITransport):
                 raise
 
         super().__init__(app=wrapped, raise_app_exceptions=False)
+
+    def _note(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kind = dict(message.get("headers", [])).get(b"content-type", b"")
+            self.is_open_stream = kind.startswith(b"text/event-stream")
+        elif not message.get("more_body", False):
+            self.is_open_stream = False
+        if self._leave_after is not None and (message.get("body") or self._leave_after == 0):
+            self._leave_after -= 1
+            if self._leave_after <= 0:
+                self.leave()
+
+    def leave(self) -> None:
+        """Let the client go: the rest of the answer reaches nobody."""
+        self.is_open_stream = False
+        if self._send is not None:
+            end = self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            self._send = None
+            try:
+                end.send(None)  # type: ignore[attr-defined]
+            except StopIteration:
+                return
 
 
 class _Switch(httpx.AsyncBaseTransport):
@@ -230,9 +308,10 @@ class HttpxCaller:
             encoded.method, encoded.url, headers=encoded.headers, content=encoded.content
         )
 
-    async def call(self, app: App, state: dict[str, Any] | None) -> httpx.Response:
+    async def call(self, app: App, template: RequestTemplate, state: dict[str, Any] | None) -> httpx.Response:
         """Send the request to an application."""
-        transport = self._switch.target = _SuspendingTransport(app, state)
+        transport = _SuspendingTransport(app, state, template.leave_after)
+        self._switch.target = template.under_way = transport
         response = await self._client.send(self._request)
         if transport.failure is not None:
             response.extensions["exception"] = transport.failure
@@ -241,4 +320,4 @@ class HttpxCaller:
 
 async def call_httpx(app: App, template: RequestTemplate, state: dict[str, Any] | None) -> httpx.Response:
     """Send one request with `httpx.AsyncClient`, as a client would."""
-    return await template.httpx_caller.call(app, state)
+    return await template.httpx_caller.call(app, template, state)

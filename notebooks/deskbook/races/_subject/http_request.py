@@ -24,11 +24,14 @@ class Request:
         path: The path, with or without a query string.
         options: `json`, `params`, `headers`, `content`, `data`, `cookies`, `files`, as `httpx.Request` takes
             them.
+        leave_after: Parts of the answer after which the client goes away, as a browser leaves a stream of
+            events; None to read it to its end.
     """
 
     method: str
     path: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    leave_after: int | None = None
 
     @functools.cached_property
     def encoded(self) -> httpx.Request:
@@ -52,6 +55,17 @@ def request(method: str, path: str, **options: Any) -> Request:
         **options: `json=`, `params=`, `headers=` and the other options of `httpx.Request`.
     """
     return Request(method.upper(), path, options)
+
+
+def stream(path: str, *, leave_after: int, **options: Any) -> Request:
+    """Describe a client that reads a stream and goes away in the middle of it, as a browser does.
+
+    Args:
+        path: For instance `/events`.
+        leave_after: Parts of the answer after which it goes.
+        **options: As those of `request`.
+    """
+    return Request("GET", path, options, leave_after)
 
 
 def get(path: str, **options: Any) -> Request:

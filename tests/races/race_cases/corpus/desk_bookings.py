@@ -183,8 +183,9 @@ def seats_one_by_one(app, in_order, release=None):
             await io()
 
 
-# First labelled wrong. By hand: A takes 1, B takes 2, A meets B at 2 and gives 1 up at once, B finds 1
-# free. For both to give up, the second would have to meet a seat that the first has left.
+# This case was first labelled wrong. Read by hand, it is right: A takes 1, B takes 2, A meets B at 2 and
+# gives 1 up at once, B finds 1 free. For both to give up, the second would have to meet a seat that the first
+# has left.
 @desk(
     RIGHT,
     "the first to meet the other gives up in that very step, and the other finds the seat free",

@@ -1,4 +1,4 @@
-"""Work that must stop for a while, and work that goes on behind the answer."""
+"""Work must stop for maintenance, and background work goes on after the answer."""
 
 import asyncio
 from types import SimpleNamespace
@@ -99,8 +99,9 @@ case(
     requests={"A": write_and_be_counted, "B": write_and_be_counted, "M": wait_announce_close_and_maintain},
 )(wait_announce_close_and_maintain)
 
-# First labelled wrong. By hand: a writer would have to enter after M has seen nobody inside and before M
-# closes, and between these two lines there is no await. After the await in the loop M looks again.
+# This case was first labelled wrong. Read by hand, it is right: a writer would have to enter after M has seen
+# nobody inside and before M closes, and between these two lines there is no await. After the await in the
+# loop M looks again.
 case(
     RIGHT,
     "seeing nobody inside and closing are one step, however long the wait before it was",

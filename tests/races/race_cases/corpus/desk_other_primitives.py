@@ -85,8 +85,9 @@ def seat_or_sale(s, r):
     return s.free + s.sold == 1
 
 
-# First labelled wrong, like its twin with asyncio.timeout. By hand: the clock goes to 0.5 and to 1 before A
-# runs. asyncio.timeout cancels then, but anyio cancels no task whose wait is over, and A does not wait again.
+# This was first labelled wrong, like its twin with asyncio.timeout. Read by hand, it is right: the clock goes
+# to 0.5 and to 1 before A runs. asyncio.timeout cancels then, but anyio cancels no task whose wait is over,
+# and A does not wait again.
 def fail_after_one_round_trip(seconds=0.5):
     return seat_within_a_second(seconds)
 

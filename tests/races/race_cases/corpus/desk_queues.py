@@ -1,4 +1,4 @@
-"""Queues: drained, joined and closed."""
+"""Queues are drained, joined and closed."""
 
 import asyncio
 from types import SimpleNamespace

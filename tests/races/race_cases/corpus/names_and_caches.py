@@ -27,7 +27,7 @@ async def bump(s):
     requests={"A": lambda s: asyncio.gather(bump(s), bump(s))},
 )
 async def gather_in_one_request(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(

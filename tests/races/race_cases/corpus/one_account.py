@@ -210,7 +210,7 @@ def rich_account():
     requests=dict.fromkeys("ABC", with_if),
 )
 async def condition_with_if(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(RIGHT, "the condition is looked at again after each wake-up", **withdrawal)
@@ -259,4 +259,4 @@ def deposit_is_kept(subject, results):
     requests={"A": lock_around_both, "B": deposit_with_another_lock},
 )
 async def two_locks_for_one_balance(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")

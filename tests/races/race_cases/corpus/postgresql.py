@@ -185,7 +185,7 @@ def _leave_duty(name, isolation):
     {"A": _leave_duty("ada", "repeatable_read"), "B": _leave_duty("grace", "repeatable_read")},
 )
 async def write_skew(pool):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @postgres(
@@ -195,7 +195,7 @@ async def write_skew(pool):
     {"A": _leave_duty("ada", "serializable"), "B": _leave_duty("grace", "serializable")},
 )
 async def write_skew_refused(pool):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 def _transfer(first, second, ordered):
@@ -212,7 +212,7 @@ def _transfer(first, second, ordered):
     WRONG, "deadlock by row order", sum_is_kept, {"A": _transfer(1, 2, False), "B": _transfer(2, 1, False)}
 )
 async def rows_in_opposite_order(pool):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @postgres(
@@ -222,7 +222,7 @@ async def rows_in_opposite_order(pool):
     {"A": _transfer(1, 2, True), "B": _transfer(2, 1, True)},
 )
 async def rows_in_one_order(pool):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @postgres(WRONG, "both claim the first free job", check=no_job_twice)

@@ -46,7 +46,7 @@ async def change_and_forget(s):
     requests={"A": fill, "B": change_and_forget},
 )
 async def late_arrival(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 async def fill_if_unchanged(s):
@@ -64,7 +64,7 @@ async def fill_if_unchanged(s):
     requests={"A": fill_if_unchanged, "B": change_and_forget},
 )
 async def late_arrival_refused(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 def lease(checked):
@@ -97,7 +97,7 @@ in_order = lambda s, r: s.written == sorted(s.written)  # noqa: E731
     clock_jumps=(11,),
 )
 async def lease_without_fencing(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(
@@ -109,7 +109,7 @@ async def lease_without_fencing(s):
     clock_jumps=(11,),
 )
 async def lease_with_fencing(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 def charge(key_is_kept):
@@ -138,7 +138,7 @@ def charge(key_is_kept):
     requests={"A": charge(False)},
 )
 async def retry_after_a_timeout(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(
@@ -149,7 +149,7 @@ async def retry_after_a_timeout(s):
     requests={"A": charge(True)},
 )
 async def retry_with_a_key(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 def limiter(awaits):
@@ -175,7 +175,7 @@ def limiter(awaits):
     requests={"A": limiter(True), "B": limiter(True)},
 )
 async def limiter_counts_too_late(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(
@@ -186,7 +186,7 @@ async def limiter_counts_too_late(s):
     requests={"A": limiter(False), "B": limiter(False)},
 )
 async def limiter_counts_at_once(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 def use_token(looks_again):
@@ -210,7 +210,7 @@ def use_token(looks_again):
     clock_jumps=(31,),
 )
 async def token_looked_at_too_early(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(
@@ -222,4 +222,4 @@ async def token_looked_at_too_early(s):
     clock_jumps=(31,),
 )
 async def token_looked_at_last(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")

@@ -1,4 +1,4 @@
-"""Transfers between two accounts, and those who look at their sum."""
+"""Money moves between two accounts, while somebody looks at their sum."""
 
 import asyncio
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def transfer(first, second, source, target):
     requests={"A": transfer("x", "y", "x", "y"), "B": transfer("y", "x", "y", "x")},
 )
 async def locks_in_opposite_order(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(
@@ -48,7 +48,7 @@ async def locks_in_opposite_order(s):
     requests={"A": transfer("x", "y", "x", "y"), "B": transfer("x", "y", "y", "x")},
 )
 async def locks_in_one_order(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 async def look_at_the_sum(s):
@@ -74,7 +74,7 @@ def sum_is_seen(subject, results):
     requests={"A": transfer("x", "y", "x", "y"), "B": look_at_the_sum},
 )
 async def reader_without_the_lock(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")
 
 
 @case(
@@ -85,4 +85,4 @@ async def reader_without_the_lock(s):
     requests={"A": transfer("x", "y", "x", "y"), "B": look_at_the_sum_locked},
 )
 async def reader_with_the_lock(s):
-    raise AssertionError("not called")
+    raise AssertionError("this function only gives the case its name")

@@ -27,6 +27,21 @@ _LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()))
 STUCK_AFTER_S = 10.0
 
 
+#: The thread of the loop that is under control: `ControlledThreads` says which one it is.
+_loop_thread = 0
+
+
+def set_loop_thread(ident: int) -> None:
+    """Say which thread runs the loop that is under control."""
+    global _loop_thread
+    _loop_thread = ident
+
+
+def loop_thread() -> int:
+    """Return the thread that runs the loop under control."""
+    return _loop_thread
+
+
 class Abandoned(BaseException):
     """Ends a thread whose run is over."""
 
@@ -48,6 +63,7 @@ class ControlledCall:
         label: The source line that runs next.
         place: Where that is.
         finished: Whether the function has returned or raised.
+        frame: The frame of the user's code in which it stands, or None.
         waits_until: A condition that must hold before the thread can go on, or None.
         sleeps_s: Seconds of virtual time to wait before the thread goes on, or None.
     """
@@ -65,6 +81,7 @@ class ControlledCall:
         self._abandoned = False
         self.label = "start of a thread"
         self.place: object = None
+        self.frame: types.FrameType | None = None
         self.finished = False
         self.waits_until: Callable[[], bool] | None = None
         self.sleeps_s: float | None = None
@@ -112,6 +129,7 @@ class ControlledCall:
             self._error = error
         finally:
             sys.settrace(None)
+            self.frame = None
             self.finished = True
 
     def pause(self) -> None:
@@ -157,6 +175,7 @@ class ControlledCall:
         if event == "line":
             self.label = frames.source_line(frame.f_code, frame.f_lineno)
             self.place = (frame.f_code, frame.f_lineno)
+            self.frame = frame
             if not is_local(frame.f_code, frame.f_lineno):
                 self.pause()
             self._wait_for_plain_locks(frame)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from deskbook.races._errors import Deadlock
-from deskbook.races._loop.threads.call import ControlledCall
+from deskbook.races._loop.threads.call import STUCK_AFTER_S, ControlledCall, loop_thread
 from deskbook.races._loop.threads.worker import current, new_lock
 from deskbook.races._loop.virtual import VirtualLoop
 
@@ -17,38 +17,61 @@ class ControlledLock:
     def __init__(self) -> None:
         self._lock = new_lock()
         self._holder: ControlledCall | None = None
+        #: The thread that took it without being under control, or None.
+        self._taken_by: int | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock; see `threading.Lock.acquire`."""
         call: ControlledCall | None = getattr(current, "call", None)
         if call is None:
             return self._acquire_outside(blocking, timeout)
+        if self._is_held_elsewhere():
+            return self._acquire_for_real(blocking, timeout)
         if self._lock.locked() and (
             not blocking or not call.wait_until(lambda: not self._lock.locked(), timeout)
         ):
             return False
+        # A thread of the service's own may have taken it since it was looked at.
+        if not self._lock.acquire(False) and not self._acquire_for_real(blocking, timeout):
+            return False
         self._holder = call
-        return bool(self._lock.acquire(False))
+        return True
+
+    def _is_held_elsewhere(self) -> bool:
+        """Tell whether a thread holds the lock that runs by itself, such as a janitor of the service."""
+        taken_by = self._taken_by
+        return taken_by is not None and self._lock.locked() and taken_by != loop_thread()
+
+    def _acquire_for_real(self, blocking: bool, timeout: float) -> bool:
+        longest = STUCK_AFTER_S if timeout < 0 else timeout
+        return bool(self._lock.acquire(blocking, longest if blocking else -1))
 
     def _acquire_outside(self, blocking: bool, timeout: float) -> bool:
         if not is_controlled_loop_running():
-            return bool(self._lock.acquire(blocking, timeout))
+            taken = bool(self._lock.acquire(blocking, timeout))
+            if taken:
+                self._taken_by = threading.get_ident()
+            return taken
+        if self._is_held_elsewhere():
+            return self._acquire_for_real(blocking, timeout)
         # On the loop's own thread: nothing but the thread that holds the lock can free it.
         while self._lock.locked():
             holder = self._holder
             if not blocking:
                 return False
             if holder is None or holder.finished or holder.waits_until is not None:
-                raise Deadlock(
-                    "the event loop itself blocks on a threading lock that a waiting request holds"
-                )
+                message = "the event loop itself blocks on a threading lock that a waiting request holds"
+                # The service may answer 500 for what is raised here, or swallow it, as no real lock would
+                # let it; so the loop remembers that in truth nothing could run any more.
+                running_loop().blocked = message
+                raise Deadlock(message)
             holder.resume()
         self._holder = None
-        return bool(self._lock.acquire(False))
+        return bool(self._lock.acquire(False)) or self._acquire_for_real(blocking, timeout)
 
     def release(self) -> None:
         """Free the lock."""
-        self._holder = None
+        self._holder = self._taken_by = None
         self._lock.release()
 
     def locked(self) -> bool:
@@ -102,6 +125,13 @@ class ControlledRLock(ControlledLock):
     def _acquire_restore(self, saved: tuple[int, object]) -> None:
         super().acquire()
         self._count, self._owner = saved
+
+
+def running_loop() -> VirtualLoop:
+    """Return the controlled loop, which must be running."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
 
 
 def is_controlled_loop_running() -> bool:

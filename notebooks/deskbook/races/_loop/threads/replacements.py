@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from deskbook.races._loop.threads.call import in_controlled_thread
+from deskbook.races._loop.threads.call import in_controlled_thread, set_loop_thread
 from deskbook.races._loop.threads.driver import run_controlled
 from deskbook.races._loop.threads.locks import ControlledLock, ControlledRLock
 from deskbook.races._loop.threads.worker import stop_idle_threads
@@ -41,6 +41,7 @@ class ControlledThreads:
     def __enter__(self) -> ControlledThreads:
         self._saved = {name: getattr(threading, name) for name in ("Lock", "RLock", "_allocate_lock")}
         self._owner = threading.get_ident()
+        set_loop_thread(self._owner)
         threading.Lock = self._make(ControlledLock, "Lock")  # type: ignore[assignment]
         threading.RLock = self._make(ControlledRLock, "RLock")  # type: ignore[assignment]
         threading._allocate_lock = self._make(ControlledLock, "_allocate_lock")  # type: ignore[attr-defined]
