@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     quote_stale_s: Seconds = 30.0
 
     token_secret: SecretStr | None = None  # migrations and imports do without: see `token_secret`
+    #: Tokens signed with it are good as well. To change the secret without signing anybody out: first name
+    #: the next one here at all workers, then let the two change places, then take the last one away.
+    token_other_secret: SecretStr | None = None
     token_ttl_s: int = Field(default=900, ge=1, le=86_400)
 
     #: Requests a caller may make at once, and then again in each window; counted only with Redis.
@@ -113,7 +116,7 @@ class Settings(BaseSettings):
             raise ValueError("expected origins such as https://desk.example, separated by commas")
         return tuple(origins)
 
-    @field_validator("token_secret")
+    @field_validator("token_secret", "token_other_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         # RFC 7518 section 3.2: a key of HS256 has at least the 32 bytes of the hash.

@@ -128,7 +128,12 @@ class IdentityService:
 async def open_service(resources: Resources) -> AsyncIterator[IdentityService]:
     """Give the service to a process; in the end the checks of passwords that are under way finish."""
     settings = resources["settings"]
-    tokens = Tokens(token_secret(settings), ttl_s=settings.token_ttl_s)
+    other = settings.token_other_secret
+    tokens = Tokens(
+        token_secret(settings),
+        ttl_s=settings.token_ttl_s,
+        other_secret=None if other is None else other.get_secret_value(),
+    )
     with closing(Passwords()) as passwords:
         redis = resources["redis"]
         guesses = None if redis is None else Guesses(redis, limit=settings.sign_in_limit)
