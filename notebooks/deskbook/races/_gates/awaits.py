@@ -14,6 +14,7 @@ from typing import Any
 
 from deskbook.races import _frames as frames
 from deskbook.races._gates.base import Gate, Operation, Table
+from deskbook.races._gates.timers import belongs_to_a_library
 from deskbook.races._subject.actors import REQUEST
 
 _STEPS = frozenset({"task_wakeup", "__wakeup", "__step", "_Task__wakeup", "_Task__step"})
@@ -96,6 +97,8 @@ class HeldAwaits:
 
 def _stands_in_the_service(task: asyncio.Task[Any]) -> bool:
     """Tell whether a task that has begun stands at an await of the service's own code."""
+    if belongs_to_a_library(task.get_coro()):
+        return False
     chain = frames.await_chain(task.get_coro())
     if len(chain) < 2 and getattr(task.get_coro(), "cr_await", None) is None:
         return False  # it has not begun; until its first await or statement it belongs to who started it
