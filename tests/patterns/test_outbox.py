@@ -422,5 +422,42 @@ async def test_keys_that_look_alike_are_different_keys() -> None:
         assert sorted(receiver.payloads) == sorted(names)
 
 
+@in_a_loop
+async def test_an_idle_relay_asks_once_an_interval_and_logs_a_database_that_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with database() as sessions:
+        for error in (None, ConnectionError("the database restarts")):
+            relay, calls = Relay(sessions, Receiver()), list[Any]()
+
+            async def round_(calls: list[Any] = calls, error: Exception | None = error) -> int:
+                calls.append(error)
+                if error is not None:
+                    raise error
+                return 0
+
+            relay.run_once = round_  # type: ignore[method-assign]
+            task = asyncio.create_task(relay.run(poll_interval_s=3600))
+            for _ in range(5):
+                await relay.lag_s()
+            task.cancel()
+            await asyncio.wait([task], timeout=10)
+            assert calls == [error]
+    assert "a round of the outbox relay failed" in caplog.text
+    assert "the database restarts" in caplog.text
+    assert inspect.signature(Relay.run).parameters["poll_interval_s"].default == 0.5
+
+
+@in_a_loop
+async def test_a_failure_is_logged_with_its_event(caplog: pytest.LogCaptureFixture) -> None:
+    async with database() as sessions:
+        receiver, event = Receiver(), Event("AAPL", "placed", "1")
+        receiver.fails_on = {"1"}
+        await add(sessions, event)
+        await Relay(sessions, receiver).run_once()
+    assert f"event {event.event_id} failed" in caplog.text
+    assert "the broker is away" in caplog.text
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[Relay.__module__]).failed == 0

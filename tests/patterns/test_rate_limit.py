@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reference_app.patterns.rate_limit import HIT, RateLimiter
+from reference_app.patterns.rate_limit import HIT, Decision, RateLimiter
 
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
@@ -453,6 +453,31 @@ async def test_what_is_told_is_what_redis_counts() -> None:
         assert last.is_allowed
         assert 24 < last.reset_s <= 25
         assert (limiter.allowed, limiter.refused) == (2, 1)
+
+
+def test_a_hit_that_was_not_counted_says_nothing_of_units_and_times() -> None:
+    decision = Decision("default", 100, 60, is_allowed=True)
+    assert (decision.is_counted, decision.remaining, decision.reset_s, decision.retry_after_s) == (
+        True,
+        0,
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize("retries", [1, -1])
+def test_a_client_that_retries_at_all_is_refused(retries: int) -> None:
+    with pytest.raises(ValueError, match="must not retry"):
+        RateLimiter(client=Redis(retry=Retry(NoBackoff(), retries)), limit=1, window_s=1)
+
+
+@in_a_loop
+async def test_a_key_lives_for_exactly_as_long_as_its_bucket_needs() -> None:
+    async with connected() as client:
+        limiter = await limiter_of(client, limit=10, window_s=1_000_000)
+        await limiter.hit("alice", 3)
+        left_ms = await client.pttl(f"rate_limit:{limiter.policy}:alice")
+        assert 299_990_000 < left_ms <= 300_000_000
 
 
 def test_the_example_in_the_docstring_runs() -> None:

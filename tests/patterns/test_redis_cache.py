@@ -144,6 +144,7 @@ async def check_that_of_two_loads_the_later_one_stays(make: Make) -> None:
         await desk.end(second, new)
         await desk.end(first, old)
         assert await desk.get("?") == "new", "a load that began earlier replaced one that began later"
+        assert desk.cache.late_fills == 1
 
 
 async def check_that_a_tag_drops_its_entries_in_all_workers_and_no_others(make: Make) -> None:
@@ -489,6 +490,7 @@ def test_options_out_of_their_range_are_refused(options: dict[str, Any]) -> None
         {"ttl_s": 0.001},
         {"ttl_s": 1e9},
         {"ttl_s": 60, "absent_ttl_s": 0},
+        {"ttl_s": 60, "absent_ttl_s": 1e9},
         {"ttl_s": 60, "jitter": 0},
         {"ttl_s": 60, "jitter": 1},
     ],
@@ -556,6 +558,39 @@ async def test_each_answer_is_counted_as_what_it_was() -> None:
         await desk.colleague.invalidate("AAPL")
         assert await desk.end(reader, load) == "131.12"
         assert (desk.cache.hits, desk.cache.misses, desk.cache.late_fills) == (2, 2, 1)
+
+
+@in_a_loop
+async def test_redis_is_told_the_times_that_were_asked_for() -> None:
+    async with desk_of(RedisCache) as desk:
+        settings = options_of(prefix=desk.prefix, ttl_s=60, jitter=0)
+        cache: RedisCache[str] = RedisCache(client=desk.redis, **settings)
+        assert await cache.get("AAPL", Load("131.12", at_once=True), "nasdaq") == "131.12"
+        names = {
+            it: await desk.redis.pttl(f"{{{desk.prefix}}}:{it}") for it in ("all", "tag:AAPL", "tag:nasdaq")
+        }
+        assert all(119_000 < left_ms <= 120_000 for left_ms in names.values())
+        assert 59_000 < await desk.redis.pttl(f"{{{desk.prefix}}}:entry:AAPL") <= 60_000
+        for name in names:
+            await desk.redis.pexpire(f"{{{desk.prefix}}}:{name}", 61_000)
+        await desk.redis.delete(f"{{{desk.prefix}}}:entry:AAPL")
+        await cache.get("AAPL", Load("131.12", at_once=True), "nasdaq")
+        for name in names:
+            assert await desk.redis.pttl(f"{{{desk.prefix}}}:{name}") > 119_000, (
+                "a tag ends before its entries"
+            )
+
+
+@in_a_loop
+async def test_up_to_a_thousand_names_wait_for_redis_one_by_one() -> None:
+    async with desk_of(RedisCache) as desk:
+        await desk.get("old")
+        desk.switch.is_off = True
+        for number in range(MAX_UNCONFIRMED):
+            await desk.cache.invalidate(str(number))
+        assert set(desk.cache._unconfirmed) == {str(number) for number in range(1_000)}
+        await desk.cache.invalidate("one more")
+        assert set(desk.cache._unconfirmed) == {ALL}
 
 
 @in_a_loop

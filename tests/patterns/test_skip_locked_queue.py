@@ -471,5 +471,86 @@ async def test_the_waits_after_failures_double() -> None:
             assert longest_s - 15 < left_s <= longest_s
 
 
+@in_a_loop
+async def test_a_worker_that_was_too_slow_neither_ends_nor_frees_the_job_of_its_successor() -> None:
+    for fails in (False, True):
+        async with database("a") as sessions:
+            queue, slow, other = JobQueue(sessions), Slow(), Slow()
+
+            async def late(session: AsyncSession, job: Job, slow: Slow = slow, fails: bool = fails) -> None:
+                await slow(session, job)
+                if fails:
+                    raise LookupError
+
+            first = asyncio.create_task(queue.work_once(late))
+            await asyncio.wait_for(slow.began.wait(), 10)
+            await change(sessions, DUE)
+            second = asyncio.create_task(queue.work_once(other))
+            await asyncio.wait_for(other.began.wait(), 10)
+            [token] = await rows(sessions, "SELECT token FROM queue")
+            slow.go_on.set()
+            await asyncio.wait_for(first, 10)
+            assert await rows(sessions, "SELECT token FROM queue") == [token], "it is the job of another now"
+            other.go_on.set()
+            await asyncio.wait_for(second, 10)
+            assert await rows(sessions, TRIES) == []
+            assert (queue.done, queue.lost, queue.failed) == (1, not fails, fails)
+
+
+@in_a_loop
+async def test_an_idle_worker_asks_once_an_interval() -> None:
+    async with database() as sessions:
+        queue = JobQueue(sessions)
+        calls: list[Any] = []
+        real = queue.work_once
+
+        async def counted(handler: Any) -> bool:
+            calls.append(handler)
+            return await real(handler)
+
+        queue.work_once = counted  # type: ignore[method-assign]
+        worker = asyncio.create_task(queue.work(take_effect, poll_interval_s=3600))
+        for _ in range(5):
+            await queue.counts()  # as long as five questions take
+        worker.cancel()
+        await asyncio.wait([worker], timeout=10)
+        assert len(calls) == 1
+        assert inspect.signature(JobQueue.work).parameters["poll_interval_s"].default == 1.0
+
+
+@in_a_loop
+async def test_a_worker_ends_when_it_is_told_to_although_its_job_cannot_be_given_back() -> None:
+    async with database("a") as sessions:
+        queue, slow = JobQueue(sessions), Slow()
+
+        async def away(job: Job, **_: object) -> None:
+            raise ConnectionError("the database restarts")
+
+        queue._give_back = away  # type: ignore[method-assign]
+        worker = asyncio.create_task(queue.work(slow, poll_interval_s=3600))
+        await asyncio.wait_for(slow.began.wait(), 10)
+        worker.cancel()
+        await asyncio.wait([worker], timeout=10)
+        assert worker.cancelled()
+
+
+@in_a_loop
+async def test_a_database_that_is_away_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with database() as sessions:
+        queue, asked = JobQueue(sessions), asyncio.Event()
+
+        async def away(handler: Any) -> bool:
+            asked.set()
+            raise ConnectionError("the database restarts")
+
+        queue.work_once = away  # type: ignore[method-assign]
+        worker = asyncio.create_task(queue.work(take_effect, poll_interval_s=3600))
+        await asyncio.wait_for(asked.wait(), 10)
+        worker.cancel()
+        await asyncio.wait([worker], timeout=10)
+    assert "a worker could not take or end a job" in caplog.text
+    assert "the database restarts" in caplog.text
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[JobQueue.__module__]).failed == 0
