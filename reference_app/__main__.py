@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 import sys
-import tempfile
 
 import uvicorn
 
@@ -49,6 +48,8 @@ def main() -> None:
         sys.exit(f"reference_app: {error}")
     if settings.redis_url is None:
         sys.stderr.write("reference_app: REDIS_URL is not set: workers cache alone, nobody is limited.\n")
+    if not os.environ.get(FOLDER):
+        sys.stderr.write(f"reference_app: {FOLDER} is not set: nobody is told what is measured.\n")
     options = {
         "host": arguments.host,
         "port": arguments.port,
@@ -59,10 +60,7 @@ def main() -> None:
     if arguments.workers == 1:
         uvicorn.run(create_app(settings), **options)
         return
-    with tempfile.TemporaryDirectory(prefix="desk-metrics-") as folder:
-        # Each worker reads it when it imports the client library (infra/watch/metrics.py).
-        os.environ.setdefault(FOLDER, folder)
-        uvicorn.run("reference_app.app:create_app", factory=True, workers=arguments.workers, **options)
+    uvicorn.run("reference_app.app:create_app", factory=True, workers=arguments.workers, **options)
 
 
 def _workers(text: str) -> int:

@@ -81,7 +81,7 @@ def create_app(settings: Settings | None = None, exchange: ASGIApp | None = None
             app.include_router(router, max_body_size=limit, responses=COMMON_RESPONSES)
     app.include_router(health_router, max_body_size=limit)
     app.include_router(problem_pages_router, max_body_size=limit)
-    app.include_router(metrics.router())
+    app.state.metrics = metrics  # for tests and notebooks: nobody asks a web worker for them
     install_docs(app)
     return app
 

@@ -9,4 +9,5 @@ from __future__ import annotations
 PROCESSES = {
     "matcher": "reference_app.orders.matcher",
     "relay": "reference_app.orders.outbox_relay",
+    "operations": "reference_app.operations",
 }

@@ -63,11 +63,16 @@ class Settings(BaseSettings):
     quote_stale_s: Seconds = 30.0
 
     token_secret: SecretStr | None = None  # migrations and imports do without: see `token_secret`
+    #: Tokens signed with it are good as well. To change the secret without signing anybody out: first name
+    #: the next one here at all workers, then let the two change places, then take the last one away.
+    token_other_secret: SecretStr | None = None
     token_ttl_s: int = Field(default=900, ge=1, le=86_400)
 
     #: Requests a caller may make at once, and then again in each window; counted only with Redis.
     rate_limit: int = Field(default=6000, ge=1, le=10_000_000)
     rate_limit_window_s: int = Field(default=60, ge=1, le=86_400)
+    #: Passwords that an address may try for a name at once, and then again in each minute.
+    sign_in_limit: int = Field(default=20, ge=1, le=10_000)
     #: Where browsers may call from, separated by commas: https://desk.example,https://admin.desk.example
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     #: How long an idle connection is kept. Longer than the 60 s of common balancers: one that is closed here
@@ -75,6 +80,10 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(default=75, ge=1, le=3600)
     #: From SIGTERM to the end of listening; readiness says no at once, and balancers need time to hear it.
     shutdown_notice_s: float = Field(default=3.0, ge=0, le=60)
+
+    #: Where the process `operations` tells metrics, without a token: no place that clients reach.
+    operations_host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    operations_port: int = Field(default=8001, ge=0, le=65_535)
 
     max_accounts: int = Field(default=1000, ge=1, le=100_000)  # of one user
 
@@ -107,7 +116,7 @@ class Settings(BaseSettings):
             raise ValueError("expected origins such as https://desk.example, separated by commas")
         return tuple(origins)
 
-    @field_validator("token_secret")
+    @field_validator("token_secret", "token_other_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         # RFC 7518 section 3.2: a key of HS256 has at least the 32 bytes of the hash.

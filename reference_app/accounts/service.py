@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from reference_app.accounts.models import (
     EXCHANGE,
     HELD,
+    MAXIMUM_BALANCE,
     OUTSIDE_WORLD,
     Account,
     LedgerEntry,
@@ -42,7 +43,16 @@ NO_BALANCE = frozenset({OUTSIDE_WORLD, HELD, EXCHANGE})
 
 
 #: Other nouns use the arguments of `post`; the router uses `Entry`, which says what was booked.
-__all__ = ["EXCHANGE", "HELD", "AccountService", "Entry", "TransactionKind", "account_of", "post"]
+__all__ = [
+    "EXCHANGE",
+    "HELD",
+    "MAXIMUM_BALANCE",
+    "AccountService",
+    "Entry",
+    "TransactionKind",
+    "account_of",
+    "post",
+]
 
 
 class AccountService:

@@ -11,12 +11,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from reference_app.infra.database.base import Base, Timestamp
 
+NAME_PATTERN = "^[a-z][a-z0-9_.-]{1,31}$"
+
 
 class User(Base):
     """Somebody who can sign in."""
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("name ~ '^[a-z][a-z0-9_.-]{1,31}$'", name="name"),)
+    __table_args__ = (CheckConstraint(f"name ~ '{NAME_PATTERN}'", name="name"),)
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     name: Mapped[str] = mapped_column(String(32), unique=True)

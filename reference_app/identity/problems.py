@@ -50,6 +50,12 @@ class InvalidGrant(Problem):
     type, title, status = "/problems/invalid-grant", "Name or password is wrong", 400
 
 
+class TooManyGuesses(Problem):
+    """Too many passwords were tried for this name; Retry-After says when another one is looked at."""
+
+    type, title, status = "/problems/too-many-guesses", "Too many passwords for this name", 429
+
+
 class InvalidScope(Problem):
     """The user may not have a scope that was asked for."""
 

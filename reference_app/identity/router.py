@@ -13,6 +13,7 @@ from reference_app.identity.problems import (
     InvalidScope,
     NameTaken,
     NotAuthenticated,
+    TooManyGuesses,
     TooManySignIns,
 )
 from reference_app.identity.schemas import PasswordGrant, TokenOut, UserIn, UserOut
@@ -25,7 +26,7 @@ from reference_app.infra.http.idempotency import (
     once_of,
     response_of,
 )
-from reference_app.infra.http.problems import ServiceUnavailable
+from reference_app.infra.http.problems import ServiceUnavailable, TooManyRequests
 from reference_app.infra.http.state import AppRequest, service_of
 from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.load_shedding import Overloaded
@@ -70,14 +71,20 @@ async def read_current_user(user: CurrentUser, identity: Identity) -> UserOut:
     return UserOut.model_validate(await identity.user(user.id))
 
 
-@router.post("/tokens", responses=documented(InvalidGrant, InvalidScope, TooManySignIns, ServiceUnavailable))
+@router.post(
+    "/tokens",
+    responses=documented(
+        InvalidGrant, InvalidScope, TooManyRequests, TooManyGuesses, TooManySignIns, ServiceUnavailable
+    ),
+)
 async def issue_token(
-    form: Annotated[PasswordGrant, Form()], response: Response, identity: Identity
+    form: Annotated[PasswordGrant, Form()], request: AppRequest, response: Response, identity: Identity
 ) -> TokenOut:
     """Exchange name and password for an access token (OAuth2 password flow, RFC 6749 section 4.3)."""
     password = form.password.get_secret_value()
     try:
-        token, scopes = await identity.sign_in(form.username, password, form.scope.split())
+        address = request.client.host if request.client else "unknown"
+        token, scopes = await identity.sign_in(form.username, password, form.scope.split(), address=address)
     except Overloaded as error:
         raise _too_many(error) from None
     set_cache_control(response, CacheControl.NO_STORE)  # RFC 6749 section 5.1

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-NAME_PATTERN = "^[a-z][a-z0-9_.-]{1,31}$"
+from reference_app.identity.models import NAME_PATTERN
+
 MIN_PASSWORD_LENGTH = 12
 #: Longer than any phrase a person types; without a bound, a megabyte would be hashed.
 MAX_PASSWORD_LENGTH = 128

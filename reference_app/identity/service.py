@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from reference_app.identity.models import User
+from reference_app.identity.guesses import Guesses
+from reference_app.identity.models import NAME_PATTERN, User
 from reference_app.identity.passwords import Passwords
 from reference_app.identity.problems import InvalidGrant, InvalidScope, NameTaken, NotAuthenticated
 from reference_app.identity.repository import UserRepository
@@ -28,13 +30,17 @@ class IdentityService:
         sessions: The session factory of the process.
         passwords: Hashes and checks.
         tokens: Issues what a signed-in user sends.
+        guesses: Counts the passwords that are tried for a name; None where there is no Redis to count in.
 
     Attributes:
         tokens: Verifies what a request brings.
     """
 
-    def __init__(self, sessions: Sessions, passwords: Passwords, tokens: Tokens) -> None:
+    def __init__(
+        self, sessions: Sessions, passwords: Passwords, tokens: Tokens, guesses: Guesses | None = None
+    ) -> None:
         self._sessions, self._passwords, self.tokens = sessions, passwords, tokens
+        self._guesses = guesses
 
     async def register(self, name: str, password: str) -> User:
         """Add a user with every scope that users have.
@@ -70,21 +76,29 @@ class IdentityService:
 
         return add
 
-    async def sign_in(self, name: str, password: str, scopes: Iterable[str] = ()) -> tuple[str, set[str]]:
+    async def sign_in(
+        self, name: str, password: str, scopes: Iterable[str] = (), *, address: str = ""
+    ) -> tuple[str, set[str]]:
         """Return an access token and its scopes, for the right password.
 
         Args:
             name: The name under which the user has registered.
             password: The password as it was typed.
             scopes: What the token shall carry; without any, it carries all that the user may.
+            address: Where the password comes from.
 
         Raises:
+            TooManyGuesses: Too many passwords were tried for this name; this one was not looked at.
             InvalidGrant: There is no such user, or the password is another. It does not say which.
             InvalidScope: The user may not have a scope.
             Overloaded: Too many passwords are being checked.
         """
-        async with self._sessions() as session:
-            user = await UserRepository(session).by_name(name)
+        if self._guesses is not None:
+            await self._guesses.count(name, address)  # before the password is checked, which takes long
+        user = None
+        if re.fullmatch(NAME_PATTERN, name):  # nobody has another name; PostgreSQL cannot even take a NUL
+            async with self._sessions() as session:
+                user = await UserRepository(session).by_name(name)
         # The connection is back in the pool: checking takes longer than all queries of a request together.
         is_right, new_hash = await self._passwords.check(password, user.password_hash if user else None)
         if user is None or not is_right:
@@ -114,9 +128,16 @@ class IdentityService:
 async def open_service(resources: Resources) -> AsyncIterator[IdentityService]:
     """Give the service to a process; in the end the checks of passwords that are under way finish."""
     settings = resources["settings"]
-    tokens = Tokens(token_secret(settings), ttl_s=settings.token_ttl_s)
+    other = settings.token_other_secret
+    tokens = Tokens(
+        token_secret(settings),
+        ttl_s=settings.token_ttl_s,
+        other_secret=None if other is None else other.get_secret_value(),
+    )
     with closing(Passwords()) as passwords:
-        yield IdentityService(resources["sessions"], passwords, tokens)
+        redis = resources["redis"]
+        guesses = None if redis is None else Guesses(redis, limit=settings.sign_in_limit)
+        yield IdentityService(resources["sessions"], passwords, tokens, guesses)
 
 
 class UnknownUser(Exception):

@@ -62,9 +62,8 @@ def create_quotes(client: ExchangeClient, settings: Settings) -> Quotes:
     async def load(symbol: str) -> LiveQuote:
         quote = await client.quote(symbol)
         body = LiveQuoteOut.model_validate(quote)
-        representation = Representation.of(
-            body, cache_control=CacheControl.A_SECOND, last_modified=quote.as_of
-        )
+        # Without Last-Modified: a quote changes twice in a second, and another worker may have the later one.
+        representation = Representation.of(body, cache_control=CacheControl.A_SECOND)
         return LiveQuote(quote, representation)
 
     return StaleWhileRevalidate(

@@ -8,6 +8,7 @@ point leaves all of them or none.
 from __future__ import annotations
 
 import json
+import uuid
 from decimal import ROUND_CEILING, Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,9 +24,9 @@ from reference_app.portfolio.service import reserve, settle
 CENT = Decimal("0.01")
 
 
-async def locked(session: AsyncSession, order_id: int) -> OrderRow | None:
-    """Return an order and lock it until the caller's transaction ends."""
-    return await OrderRepository(session).locked(order_id)
+async def locked(session: AsyncSession, order_id: int, owner_id: uuid.UUID | None = None) -> OrderRow | None:
+    """Return an order, of this owner where one is named, and lock it until the caller's transaction ends."""
+    return await OrderRepository(session).locked(order_id, owner_id)
 
 
 async def fill(session: AsyncSession, order: OrderRow, quantity: int, price: Decimal) -> OrderRow:

@@ -50,7 +50,8 @@ WITH placed AS (
 SELECT * FROM placed
 """  # noqa: S608 - constants
 READ = f"SELECT {COLUMNS} FROM orders WHERE id = $1 AND owner_id = $2"  # noqa: S608
-LOCK = f"SELECT {COLUMNS} FROM orders WHERE id = $1 FOR UPDATE"  # noqa: S608
+#: The owner stands in the statement: another user's row must not be locked before it is known whose it is.
+LOCK = f"SELECT {COLUMNS} FROM orders WHERE id = $1 AND owner_id = coalesce($2, owner_id) FOR UPDATE"  # noqa: S608
 MOVE = f"""
 UPDATE orders SET state = $2, filled_quantity = filled_quantity + $3, version = version + 1,
     updated_at = clock_timestamp()
@@ -144,13 +145,13 @@ class OrderRepository:
         """Return the order with this id, of this owner."""
         return await OrderReader(await driver_of(self._session)).order(owner_id, order_id)
 
-    async def locked(self, order_id: int) -> OrderRow | None:
+    async def locked(self, order_id: int, owner_id: uuid.UUID | None = None) -> OrderRow | None:
         """Return the order and lock its row until the transaction ends.
 
         Without the lock, a matcher and a cancellation both read "open": the order is filled, and what was
         held for it is given back as well.
         """
-        record = await (await driver_of(self._session)).fetchrow(LOCK, order_id)
+        record = await (await driver_of(self._session)).fetchrow(LOCK, order_id, owner_id)
         return None if record is None else _row(record)
 
     async def amend(

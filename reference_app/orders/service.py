@@ -14,7 +14,8 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from reference_app.accounts.service import HELD, TransactionKind, post
+from reference_app.accounts.problems import InsufficientFunds
+from reference_app.accounts.service import HELD, MAXIMUM_BALANCE, TransactionKind, post
 from reference_app.infra.database.engine import Sessions, driver_connection
 from reference_app.infra.database.once import Once, run_once
 from reference_app.infra.process.resources import Resources
@@ -26,6 +27,7 @@ from reference_app.orders.repository import NEWEST_FIRST, OrderReader, OrderRepo
 from reference_app.orders.states import OrderState
 from reference_app.patterns.idempotency_key import Reply
 from reference_app.patterns.keyset_page import Page
+from reference_app.patterns.outbox import Event, Relay
 from reference_app.patterns.problem_details import Problem
 from reference_app.portfolio.service import reserve
 
@@ -161,9 +163,7 @@ class OrderService:
             OrderIsFinal: It is filled or rejected.
         """
         async with self._sessions.begin() as session:
-            order = await lifecycle.locked(session, order_id)
-            if order is None or order.owner_id != owner_id:
-                raise OrderNotFound
+            order = _existing(await lifecycle.locked(session, order_id, owner_id))
             if order.state == OrderState.CANCELLED:
                 return order
             check(order)
@@ -203,6 +203,10 @@ class OperatorService:
         async with self._sessions.begin() as session:
             return await OrderRepository(session).hanging(HANGING_TRIES, size)
 
+    async def outbox_lag_s(self) -> float:
+        """Return for how many seconds the oldest event of an order has been waiting to be told."""
+        return await Relay(self._sessions, _told_by_the_relay).lag_s()
+
     async def restart(self, order_ids: Sequence[int]) -> list[int]:
         """Let the matchers look at these orders now, and return those that it concerns.
 
@@ -210,6 +214,10 @@ class OperatorService:
         """
         async with self._sessions.begin() as session:
             return await OrderRepository(session).try_now(order_ids)
+
+
+async def _told_by_the_relay(event: Event) -> None:
+    """Publish nothing: that is what the process `relay` is for."""
 
 
 def _existing(order: OrderRow | None) -> OrderRow:
@@ -232,4 +240,6 @@ async def _amend(orders: OrderRepository, order: OrderRow, amendment: Amendment)
         limit_price = amendment.limit_price
         if hold_price is not None:
             hold_price = lifecycle.hold_price_of(limit_price)
+            if hold_price > MAXIMUM_BALANCE:  # rounded up past what its column and any balance can hold
+                raise InsufficientFunds("No balance covers such a price; nothing was changed.")
     await orders.amend(order, quantity, limit_price, hold_price)

@@ -122,13 +122,13 @@ class Preconditions:
         modified = None
         if current is not None and current.last_modified is not None:
             modified = current.last_modified.replace(microsecond=0)
-        failed = False
+        failed = is_unnamed = False
         if match is not None:
             failed = not _names(match, current, weakly=False)
         elif unmodified_since and modified:
             failed = modified > unmodified_since
-        elif required and not self._is_read and current is not None and none_match is None:
-            raise PreconditionRequired(428, "Send If-Match with the ETag of the version that you change.")
+        else:  # If-None-Match says which version it shall not be: that is not the one that is changed
+            is_unnamed = required and not self._is_read and current is not None
         if none_match is not None:  # then the date is not looked at
             is_known = _names(none_match, current, weakly=True)
         else:
@@ -136,6 +136,8 @@ class Preconditions:
             is_known = bool(since and modified and modified <= since)
         if failed or (is_known and not self._is_read):
             raise PreconditionFailed(412, "It is not the version that you named: read it, then try again.")
+        if is_unnamed:
+            raise PreconditionRequired(428, "Send If-Match with the ETag of the version that you change.")
         if is_known and current is not None:
             raise NotModified(304, headers={**(headers or {}), **current.headers()})
 

@@ -81,8 +81,7 @@ async def test_a_read_that_knows_when_it_changed_heeds_if_modified_since(filled:
 
     assert await since(-1) == 200
     assert await since(60) == 304
-    if path != "/v2/instruments/{symbol}/quote":
-        assert await since(0) == 304
+    assert await since(0) == 304
 
 
 async def test_a_change_in_the_second_of_another_is_never_taken_for_none(filled: Filled) -> None:

@@ -7,8 +7,9 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Service:
 
     process: asyncio.subprocess.Process
     url: str
+    settings: dict[str, str]
 
     def workers(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()
@@ -93,9 +95,10 @@ async def service() -> AsyncIterator[Service]:
             "DESK_TOKEN_SECRET": TOKEN_SECRET,
             "DESK_SHUTDOWN_NOTICE_S": "0",
             "PYTHONUNBUFFERED": "1",
+            FOLDER: stack.enter_context(tempfile.TemporaryDirectory()),
         }
         process = await start(settings)
-        service = Service(process, "")
+        service = Service(process, "", settings)
         try:
             service.url = await service.line(r"http://127[0-9.]+:[1-9][0-9]*")
             for _ in range(2):
@@ -103,7 +106,7 @@ async def service() -> AsyncIterator[Service]:
             yield service
         finally:
             if process.returncode is None:
-                process.terminate()  # and not killed: it has a folder to remove
+                process.terminate()
                 async with asyncio.timeout(TIMEOUT_S):
                     await process.communicate()
 
@@ -133,43 +136,66 @@ async def lines_to_both(service: Service, stack: AsyncExitStack) -> tuple[Line, 
     return one, other
 
 
-async def test_any_worker_tells_the_metrics_of_all_and_forgets_what_a_killed_one_was_at(
+async def test_operations_tell_the_metrics_of_all_and_forget_what_a_killed_one_was_at(
     service: Service,
 ) -> None:
     async with AsyncExitStack() as stack:
+        operators = await stack.enter_async_context(operations(service))
         one, other = await lines_to_both(service, stack)
         for _ in range(3):
             await one.get("/v1/instruments/IBM")
         for _ in range(5):
             await other.get("/v1/instruments/IBM")
-        for line in (other, one):  # a request is counted after its reply, so who was asked last says it first
-            assert f"{COUNT} 8.0" in await line.get("/metrics")
+        await until(operators, f"{COUNT} 8.0")  # a request is counted after its reply
         other.send("POST", "/v1/accounts", BODY, part=5)
-        await until_running(one, 2)
+        await until(operators, "http_requests_running 1.0")
         dying = psutil.Process(other.worker(service))
         dying.kill()
         await asyncio.to_thread(dying.wait, TIMEOUT_S)
-        text = await one.get("/metrics")
-        assert "http_requests_running 1.0" in text  # this one
+        text = await until(operators, "http_requests_running 0.0")
         assert f"{COUNT} 8.0" in text  # what the dead one has counted stays
+        for figure in ("database_up 1.0", "orders_hanging 0.0", "outbox_lag_seconds 0.0"):
+            assert figure in text
+        assert (await one.get("/metrics")).startswith("HTTP/1.1 404"), "it is for operators, on their port"
     await service.line("Application startup complete")  # its successor
 
 
-async def until_running(line: Line, count: int) -> None:
+@asynccontextmanager
+async def operations(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the process that operators ask, and give a client of its port."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reference_app.operations"),
+        env=os.environ | service.settings | {"DESK_OPERATIONS_PORT": "0"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        url = await Service(process, "", {}).line(r"http://127[0-9.]+:[1-9][0-9]*")
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+            yield client
+    finally:
+        process.terminate()
+        async with asyncio.timeout(TIMEOUT_S):
+            _, log = await process.communicate()
+    assert process.returncode == 0
+    assert b"Traceback" not in log
+
+
+async def until(operators: httpx.AsyncClient, figure: str) -> str:
+    """Ask for the metrics until they have this figure."""
     async with asyncio.timeout(TIMEOUT_S):
-        while f"http_requests_running {count}.0" not in await line.get("/metrics"):
-            pass  # each asks anew: the other worker reads its connection when it comes to it
+        while figure not in (text := (await operators.get("/metrics")).text):
+            pass
+    return text
 
 
 async def test_a_request_under_way_at_each_worker_is_finished(service: Service) -> None:
     async with AsyncExitStack() as stack:
+        operators = await stack.enter_async_context(operations(service))
         lines = await lines_to_both(service, stack)
         for line in lines:
             line.send("POST", "/v1/accounts", BODY, part=5)
-        async with httpx.AsyncClient(base_url=service.url, timeout=TIMEOUT_S) as client:
-            async with asyncio.timeout(TIMEOUT_S):
-                while "http_requests_running 3.0" not in (await client.get("/metrics")).text:
-                    pass
+        await until(operators, "http_requests_running 2.0")
         service.process.send_signal(signal.SIGTERM)
         for _ in lines:
             await service.line("Shutting down")

@@ -364,8 +364,9 @@ def test_a_path_with_ends_of_lines_writes_no_lines_into_the_log(
         raise RuntimeError("odd")
 
     request(app, "GET", f"/a{end}CRITICAL")
-    assert len(caplog.records) == 1
-    assert len(caplog.records[0].getMessage().splitlines()) == 1
+    # Not those of asyncio: what other tests have left is logged when it is collected.
+    [record] = [it for it in caplog.records if it.name != "asyncio"]
+    assert len(record.getMessage().splitlines()) == 1
 
 
 def test_a_crash_says_nothing_to_the_client_and_everything_to_the_log(

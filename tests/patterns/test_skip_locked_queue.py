@@ -436,7 +436,8 @@ async def test_a_failure_is_logged_and_a_handler_cannot_talk_a_worker_out_of_its
             raise LookupError("no such symbol")
 
         assert await queue.work_once(fail)
-        assert [it.getMessage() for it in caplog.records] == ["job 1 failed, run 1"]
+        # Not those of asyncio: what other tests have left is logged when it is collected.
+        assert [it.getMessage() for it in caplog.records if it.name != "asyncio"] == ["job 1 failed, run 1"]
         assert "no such symbol" in caplog.text
 
         async def stubborn(session: AsyncSession, job: Job) -> None:
@@ -462,15 +463,12 @@ async def test_the_waits_after_failures_double() -> None:
         async def fail(session: AsyncSession, job: Job) -> None:
             raise LookupError
 
-        waits_s: list[int] = []
-        for _ in range(3):
+        wait_s = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM queue"
+        for tries, longest_s in ((0, 1), (5, 32), (6, 64), (7, 128), (8, 256)):
+            await change(sessions, f"UPDATE queue SET tries = {tries}, not_before = now()")
             assert await queue.work_once(fail)
-            [left_s] = await rows(
-                sessions, "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM queue"
-            )
-            waits_s.append(round(float(left_s) + 0.4))
-            await change(sessions, DUE)
-        assert waits_s == [1, 2, 4]
+            left_s = float((await rows(sessions, wait_s))[0])
+            assert longest_s - 15 < left_s <= longest_s
 
 
 def test_the_example_in_the_docstring_runs() -> None:

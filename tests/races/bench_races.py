@@ -41,7 +41,7 @@ async def rates(name, target, make, requests, schedules, **options):
         )
         assert report.counterexample is None, report
         # Random schedules follow when the budget of systematic ones has ended; they are runs as well.
-        runs = report.runs + (schedules // 4 if report.verdict == "inconclusive" else 0)
+        runs = report.runs + (max(50, schedules // 4) if report.verdict == "inconclusive" else 0)
         found.append(runs / (time.perf_counter() - started))
         by_cpu.append(runs / (time.process_time() - cpu))
     line(name, found, "schedules/s", target)

@@ -413,8 +413,8 @@ async def test_a_budget_of_schedules_is_kept():
 
     report = await explore(make, {"A": request, "B": request}, max_schedules=4)
     assert report.verdict == "inconclusive"
-    # Before and after it the requests run alone and in order; a quarter of the budget goes to random ones.
-    assert len(runs) <= 4 + 1 + 7
+    # Before and after it the requests run alone and in order; as many again are random ones.
+    assert len(runs) <= 4 + 4 + 7
 
 
 def block_for_ever(place):

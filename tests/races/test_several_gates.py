@@ -1,5 +1,7 @@
 """A service with PostgreSQL and Redis: what it does to both is one search."""
 
+import asyncio
+
 import asyncpg
 import pytest
 import redis.asyncio as redis_client
@@ -83,3 +85,73 @@ async def test_two_gates_for_one_library_are_refused(stores):
 async def test_an_empty_list_of_gates_is_refused(stores):
     with pytest.raises(ValueError, match="names no gate"):
         await explore(lambda: stores, {"A": read}, gate=[])
+
+
+class Theatre:
+    """Seats in memory, prices in PostgreSQL."""
+
+    def __init__(self, pool, pause):
+        self.pool = pool
+        self.seats = 1
+        self.pause = pause
+        self.lock = asyncio.Lock()
+
+    async def ask_price(self):
+        await self.pool.fetchval("select price from cached_price where id = 1")
+
+    async def check_then_act(self):
+        await self.ask_price()
+        if self.seats < 1:
+            return False
+        await self.pause()
+        self.seats -= 1
+        return True
+
+    async def check_then_act_under_a_lock(self):
+        async with self.lock:
+            return await self.check_then_act()
+
+    async def act_at_once(self):
+        await self.ask_price()
+        if self.seats < 1:
+            return False
+        self.seats -= 1
+        await self.pause()
+        return True
+
+
+async def give_way():
+    await asyncio.sleep(0)
+
+
+async def wait_a_while():
+    await asyncio.sleep(0.5)
+
+
+async def ask_a_thread():
+    await asyncio.to_thread(len, "")
+
+
+@pytest.mark.parametrize("pause", [give_way, wait_a_while, ask_a_thread])
+@pytest.mark.parametrize(
+    ("buy", "verdict"),
+    [
+        (Theatre.check_then_act, "counterexample"),
+        (Theatre.check_then_act_under_a_lock, "exhausted"),
+        (Theatre.act_at_once, "exhausted"),
+    ],
+)
+async def test_a_race_in_memory_is_seen_beside_a_gate(stores, postgres_url, pause, buy, verdict):
+    pool, _ = stores
+
+    def seats_are_kept(theatre, responses):
+        assert theatre.seats >= 0, theatre.seats
+
+    report = await explore(
+        lambda: Theatre(pool, pause),
+        {"A": buy, "B": buy},
+        invariant=seats_are_kept,
+        gate=AsyncpgGate(postgres_url),
+        max_seconds=30,
+    )
+    assert report.verdict == verdict, report

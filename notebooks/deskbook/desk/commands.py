@@ -30,7 +30,8 @@ BACKLOG = 2048
 def serve(host: str, port: int) -> None:
     """Run the reference app until Ctrl-C; its database holds the real prices and is dropped at the end.
 
-    A matcher and an outbox relay run beside it, so orders are filled and their events reach a Redis stream.
+    A matcher and an outbox relay run beside it, so orders are filled and their events reach a Redis stream; a
+    third process tells metrics of the database, at the address that it prints.
 
     For a database that stays, set DATABASE_URL and run `python -m reference_app.infra.migrate`,
     `python -m reference_app.data.load` and `python -m reference_app`.
@@ -43,7 +44,7 @@ def serve(host: str, port: int) -> None:
             listener,
             fresh_database(desk_template()) as url,
             fresh_redis() as redis_url,
-            companions({"DATABASE_URL": url, "REDIS_URL": redis_url}),
+            companions({"DATABASE_URL": url, "REDIS_URL": redis_url, "DESK_OPERATIONS_PORT": "0"}),
         ):
             _run(listener, url, redis_url)
     except (ServicesError, SettingsError) as error:

@@ -62,7 +62,7 @@ async def explore(
         max_seconds: Budget of time, what comes before the search included; the last fifth goes to random
             schedules (PCT).
         max_schedules: Budget of schedules, for reports that do not depend on the machine; a quarter of it
-            again goes to random ones.
+            again goes to random ones (of a budget below 200 up to 50).
         cancel: Names of requests whose task may be cancelled, once, at any step after their start. This is
             what a timeout or a cancelled scope does. It is not a client that goes away: uvicorn lets a
             handler finish.

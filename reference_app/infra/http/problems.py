@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from reference_app.infra.http.paging import InvalidCursor
@@ -25,6 +26,9 @@ RETRYABLE = ("08", "53", "57", "40001", "40P01", "55P03")
 
 #: The driver raises these where a statement goes past SQLAlchemy, which would have wrapped them.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+#: Of all that an OSError can be, what is raised where no connection is made, or where it is lost. A file that
+#: is not there is a fault of the service.
+NO_CONNECTION = (ConnectionError, TimeoutError, socket.gaierror)
 
 
 class ServiceUnavailable(Problem):
@@ -101,7 +105,8 @@ def install_problems(app: FastAPI, retry_after_s: int) -> None:
     app.add_exception_handler(keyset_page.InvalidCursor, invalid_cursor)
     # RetriesExhausted ends a row of conflicts, and a conflict is worth another try later.
     others = (PoolTimeoutError, TimeoutError, ConnectionError, RetriesExhausted)
-    for kind in (DBAPIError, *DRIVER_ERRORS, *others):
+    # OSError: no connection could be made; asyncio raises it bare where a name has two addresses.
+    for kind in (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS, *others, OSError):
         app.add_exception_handler(kind, unavailable_or_fault)
 
 
@@ -109,6 +114,11 @@ def _is_retryable(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         return error.connection_invalidated or state.startswith(RETRYABLE)
+    if isinstance(error, EmulatedDBAPIException):  # from a connection that SQLAlchemy did not wrap
+        state = getattr(error, "sqlstate", None)
+        return state is None or state.startswith(RETRYABLE)
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(RETRYABLE)
+    if isinstance(error, OSError):
+        return type(error) is OSError or isinstance(error, NO_CONNECTION)
     return True

@@ -28,7 +28,10 @@ from reference_app.patterns.ttl_cache import TTLCache
 LEASE_S = 1.0
 MAX_CALLERS = 10_000
 #: Whoever watches the service must get through when everybody else is refused.
-EXEMPT = ("/health/", "/metrics")
+EXEMPT = frozenset({"/health/live", "/health/ready"})
+#: Requests that hash a password, 20 ms of a processor each: so many times what a read costs. With one price
+#: for all, the passwords that an address may have checked are more than all processors can check.
+COSTS = {("POST", "/v1/tokens"): 60, ("POST", "/v1/users"): 60}
 
 
 @dataclass
@@ -60,8 +63,16 @@ class LeasedLimiter:
         self._leases: TTLCache[str, _Lease] = TTLCache(ttl_s=LEASE_S, max_entries=MAX_CALLERS, clock=clock)
         self._flights: SingleFlight[_Lease] = SingleFlight()
 
-    async def hit(self, caller: str) -> tuple[Decision, int]:
-        """Count a request, and return the decision and how many permits are left."""
+    async def hit(self, caller: str, cost: int = 1) -> tuple[Decision, int]:
+        """Count a request, and return the decision and how many permits are left.
+
+        Args:
+            caller: Who asks.
+            cost: How many permits the request needs; one that needs several is rare, and is counted alone.
+        """
+        if cost > 1:
+            decision = await self._limiter.hit(caller, min(cost, self._limiter.limit))
+            return decision, decision.remaining
         lease = self._leases.get(caller)
         while True:
             if lease is not None and lease.left > 0:
@@ -105,10 +116,11 @@ class RateLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the request, then run the app or refuse."""
         limiter = self._limiter(scope) if scope["type"] == "http" else None
-        if limiter is None or scope["path"].startswith(EXEMPT):
+        if limiter is None or scope["path"] in EXEMPT:
             await self._app(scope, receive, send)
             return
-        decision, left = await limiter.hit(self._caller(scope))
+        cost = COSTS.get((scope["method"], scope["path"]), 1)
+        decision, left = await limiter.hit(self._caller(scope), cost)
         if not decision.is_allowed:
             await TooManyRequests(headers=decision.headers()).response()(scope, receive, send)
             return

@@ -1,25 +1,23 @@
 """Metrics for Prometheus: rate, errors and duration of each route, and the lag of the event loop.
 
-One registry an app and none that is global: two apps in one process do not mix. With several workers the
-client library keeps its numbers in files, and any worker answers for all of them, those that ended included:
-a counter never goes back. `python -m reference_app --workers 2` does so by itself; with other servers set
-PROMETHEUS_MULTIPROC_DIR to an empty folder before the start.
+One registry an app and none that is global: two apps in one process do not mix. Web workers only write their
+figures, into the folder PROMETHEUS_MULTIPROC_DIR where that is set to an empty one before the start, and the
+process `operations` tells those of all of them, on a port that only operators reach. Those that ended are
+included: a counter never goes back.
 """
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-logger = logging.getLogger(__name__)
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -54,8 +52,6 @@ class Metrics:
             registry=self.registry,
             buckets=LAGS_S,
         )
-        if multiprocessing.parent_process() is not None and not os.environ.get(FOLDER):
-            logger.warning("/metrics tells of one worker alone: set %s to an empty folder.", FOLDER)
         # Finding a child by its labels costs more than the observation.
         self._children: dict[tuple[str, str, int], Histogram] = {}
 
@@ -95,20 +91,28 @@ class Metrics:
                 self._children[key] = child
         child.observe(duration_s)
 
-    def router(self) -> APIRouter:
-        """Return the route /metrics; it is for the inside and no part of the API."""
-        router = APIRouter()
 
-        @router.get("/metrics", include_in_schema=False)
-        async def metrics() -> Response:
-            registry = self.registry
-            if folder := os.environ.get(FOLDER):
-                _forget_the_dead(Path(folder))
-                registry = CollectorRegistry()
-                MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+def exposition(folder: Path | None, figures: Iterable[Metric] = ()) -> bytes:
+    """Return the figures of all web workers as Prometheus reads them; it takes up to a tenth of a second.
 
-        return router
+    Args:
+        folder: Where the workers write them; None where they do not.
+        figures: Others, told beside them.
+    """
+    registry = CollectorRegistry()
+    if folder is not None:
+        _forget_the_dead(folder)
+        MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    registry.register(_Figures(figures))
+    return generate_latest(registry)
+
+
+class _Figures(Collector):
+    def __init__(self, figures: Iterable[Metric]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        return self._figures
 
 
 def _forget_the_dead(folder: Path) -> None:
@@ -118,7 +122,7 @@ def _forget_the_dead(folder: Path) -> None:
         try:
             os.kill(pid, 0)
         except (ProcessLookupError, PermissionError):  # no process, or by now that of another user
-            path.unlink(missing_ok=True)  # another worker may answer a scrape at the same moment
+            path.unlink(missing_ok=True)  # another process may tell the figures at the same moment
 
 
 def _route(scope: Scope) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import logging
 import statistics
@@ -172,11 +173,11 @@ async def test_of_two_authorization_headers_the_first_counts(desk: RunningApp) -
         assert (await desk.client.send(request)).status_code == status
 
 
-def forged(**changes: Any) -> str:
+def forged(typ: str | None = "at+jwt", **changes: Any) -> str:
     now = int(time.time())
     claims = {"iss": "desk", "aud": "desk", "sub": str(uuid.uuid4()), "exp": now + 60, "scope": "orders:read"}
     claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
-    return jwt.encode(claims, TOKEN_SECRET, "HS256")
+    return jwt.encode(claims, TOKEN_SECRET, "HS256", headers={"typ": typ})
 
 
 def unsigned() -> str:
@@ -199,10 +200,20 @@ def bad_tokens() -> Iterator[Any]:
     yield pytest.param(forged(exp=None), id="without end")
     yield pytest.param(forged(scope=None), id="without scope")
     yield pytest.param(forged(exp=1), id="expired")
+    yield pytest.param(forged(exp="nan"), id="never ends")
+    yield pytest.param(forged(exp=str(int(time.time()) + 60)), id="ends at a text")
+    yield pytest.param(forged(exp=True), id="ends at a truth")
+    yield pytest.param(forged(exp=float("inf")), id="ends at infinity")
+    yield pytest.param(forged(exp=10**400), id="ends beyond all numbers")
+    yield pytest.param(forged("logout+jwt"), id="of another kind")
+    yield pytest.param(forged("JWT"), id="of any kind")
+    yield pytest.param(forged(None), id="of no kind")
 
 
 @pytest.mark.parametrize("token", list(bad_tokens()))
 async def test_a_token_that_is_not_good_is_401_with_invalid_token(desk: RunningApp, token: str) -> None:
+    with pytest.raises(NotAuthenticated):  # by what it says, and not since its user does not exist
+        Tokens(TOKEN_SECRET, ttl_s=60).verify(token)
     headers = [(b"authorization", b"Bearer " + token.encode("latin-1"))]
     async with httpx.AsyncClient(transport=desk.client._transport, base_url="http://desk") as client:
         reply = await client.get("/v1/users/me", headers=headers)
@@ -240,6 +251,33 @@ async def test_tokens_of_one_worker_are_good_at_another_with_the_same_secret() -
     assert Tokens("s" * 32, ttl_s=60).verify(token).id == user
     with pytest.raises(NotAuthenticated):
         Tokens("t" * 32, ttl_s=60).verify(token)
+
+
+def test_our_own_kind_of_token_is_accepted_and_has_what_rfc_9068_wants() -> None:
+    tokens = Tokens(TOKEN_SECRET, ttl_s=60)
+    assert tokens.verify(forged()).scopes == {"orders:read"}
+    assert tokens.verify(forged("application/AT+JWT")).scopes == {"orders:read"}
+    token = tokens.issue(uuid.uuid4(), ["orders:read"])
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert {"iss", "exp", "aud", "sub", "client_id", "iat", "jti"} <= set(claims)
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+
+
+def test_a_secret_is_changed_and_nobody_is_signed_out() -> None:
+    old, new, foreign = "o" * 32, "n" * 32, "f" * 32
+    steps = [
+        Tokens(old, ttl_s=60),
+        Tokens(old, other_secret=new, ttl_s=60),
+        Tokens(new, other_secret=old, ttl_s=60),
+        Tokens(new, ttl_s=60),
+    ]
+    for before, after in itertools.pairwise(steps):  # workers of two neighbouring steps run side by side
+        after.verify(before.issue(uuid.uuid4(), []))
+        before.verify(after.issue(uuid.uuid4(), []))
+    with pytest.raises(NotAuthenticated):
+        steps[3].verify(steps[0].issue(uuid.uuid4(), []))
+    with pytest.raises(NotAuthenticated):
+        steps[1].verify(Tokens(foreign, ttl_s=60).issue(uuid.uuid4(), []))
 
 
 async def test_a_token_with_too_few_scopes_is_403_that_names_what_is_missing(desk: RunningApp) -> None:
@@ -335,9 +373,7 @@ async def test_every_route_of_a_users_data_needs_a_token(desk: RunningApp) -> No
     document = desk.app.openapi()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            is_open = path.startswith(
-                ("/health", "/problems", "/metrics", "/v1/instruments", "/v2/instruments")
-            )
+            is_open = path.startswith(("/health", "/problems", "/v1/instruments", "/v2/instruments"))
             is_open = is_open or (method, path) in {("post", "/v1/users"), ("post", "/v1/tokens")}
             assert bool(operation.get("security")) or is_open, f"{method} {path}"
             if operation.get("security"):
@@ -352,3 +388,10 @@ def test_annotated_aliases_are_what_routes_use() -> None:
     alias = Annotated[Principal, requires("orders:write")]
     (security,) = alias.__metadata__  # type: ignore[attr-defined]
     assert security.scopes == ["orders:write"]
+
+
+@pytest.mark.parametrize("name", ["\x00", "ada\x00", "\ud7ff\x00", "Ada", "a b", "ada\n"])
+async def test_a_name_that_nobody_can_have_is_a_wrong_name(desk: RunningApp, name: str) -> None:
+    form = {"grant_type": "password", "username": name, "password": "x"}
+    reply = await desk.client.post("/v1/tokens", data=form)
+    assert (reply.status_code, reply.json()["error"]) == (400, "invalid_grant")

@@ -15,8 +15,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from reference_app.identity.tokens import Tokens
+from reference_app.infra.database.redis_client import create_redis
 from reference_app.infra.http.rate_limits import LEASE_S, LeasedLimiter
 from reference_app.patterns.rate_limit import RateLimiter
+from reference_app.settings import load_settings
 
 
 @pytest.fixture
@@ -129,3 +131,22 @@ async def test_the_limit_and_the_route_look_a_token_up_once_together(monkeypatch
         reply = await desk.client.get("/v1/users/me")
         assert (reply.status_code, "ratelimit" in reply.headers) == (200, True)
         assert len(asked) == 1
+
+
+async def test_a_burst_of_callers_at_a_cold_pool_is_counted() -> None:
+    async with fresh_redis() as url:
+        settings = load_settings(
+            database_url="postgresql://localhost/desk",
+            redis_url=url,
+            redis_max_connections=5,
+            redis_timeout_s=10,
+        )
+        client = create_redis(settings, connection_wait_s=60)
+        assert client is not None
+        try:
+            limiter = RateLimiter(client=client, limit=10, window_s=60)
+            decisions = await asyncio.gather(*(limiter.hit(f"caller {number}") for number in range(300)))
+        finally:
+            await client.aclose()
+    assert all(decision.is_counted for decision in decisions)
+    assert limiter.uncounted == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from deskbook.desk import RunningApp
+from sqlalchemy import text
 
 from reference_app.market.problems import QuoteUnavailable
 from reference_app.market.service import MarketService
@@ -278,3 +279,25 @@ async def test_the_database_holds_the_ends_too(own_desk: RunningApp, state: str)
     await own_desk.sql("UPDATE orders SET state = $1 WHERE id = $2", state, order.json()["id"])
     with pytest.raises(asyncpg.RestrictViolationError, match="which is final"):
         await own_desk.sql("UPDATE orders SET state = 'open' WHERE id = $1", order.json()["id"])
+
+
+async def test_an_amended_price_that_no_balance_covers_is_refused_as_when_placed(desk: RunningApp) -> None:
+    account = await Trader(desk).open_account("100.00")
+    order = await Trader(desk).new_order(account, limit_price="1.00", quantity=1)
+    for price in ("99999999999999.99", "99999999999999.9900", "99999999999999.9901", "99999999999999.9999"):
+        amended = await desk.client.patch(order, json={"limit_price": price}, headers={"If-Match": "*"})
+        placed = await Trader(desk).place(account, limit_price=price, quantity=1)
+        for reply in (amended, placed):
+            assert (reply.status_code, reply.json()["type"]) == (409, "/problems/insufficient-funds"), price
+    assert (await desk.client.get(order)).json()["limit_price"] == "1.0000"
+
+
+async def test_nobody_waits_for_the_order_of_another_user(desk: RunningApp) -> None:
+    order = await Trader(desk).new_order(await Trader(desk).open_account())
+    number = int(order.rsplit("/", 1)[1])
+    headers = await desk.sign_in("grace")
+    async with desk.state["sessions"].begin() as session:
+        await session.execute(text("SELECT FROM orders WHERE id = :id FOR UPDATE"), {"id": number})
+        async with asyncio.timeout(1.5):  # whoever asks for the lock waits for two seconds
+            reply = await Trader(desk, headers).post(f"{order}/cancel")
+    assert reply.status_code == 404

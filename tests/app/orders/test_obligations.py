@@ -17,6 +17,7 @@ from tests.app.trader import Trader
 
 #: More runs than any limit that a queue of jobs would have by default.
 MANY_RUNS = 12
+PATIENCE_S = 30
 
 
 async def fails_so_often(desk: RunningApp, runs: int) -> None:
@@ -25,8 +26,10 @@ async def fails_so_often(desk: RunningApp, runs: int) -> None:
     matcher = asyncio.create_task(match(Resources(**desk.state)))  # type: ignore[typeddict-item]
     try:
         for run in range(1, runs + 1):
+            deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
             while (await desk.sql("SELECT tries, token FROM queue"))[0] != {"tries": run, "token": None}:
                 assert not matcher.done()
+                assert asyncio.get_running_loop().time() < deadline_s, f"its job has no run {run}"
                 await asyncio.sleep(0.01)
             if run < runs:
                 await desk.sql("UPDATE queue SET not_before = now()")  # the wait between two runs is over

@@ -150,3 +150,17 @@ async def test_of_many_who_create_the_same_list_one_does(desk: RunningApp) -> No
     url = new_url()
     replies = await asyncio.gather(*(put(desk, url, If_None_Match="*") for _ in range(8)))
     assert sorted(reply.status_code for reply in replies) == [201] + [412] * 7
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_naming_a_version_that_it_is_not_does_not_excuse_from_naming_the_one_that_it_is(
+    desk: RunningApp, method: str
+) -> None:
+    path = f"/v1/watchlists/{uuid.uuid4()}"
+    assert (await desk.client.put(path, json={"name": "first"})).status_code == 201
+    body = None if method == "DELETE" else {"name": "second"}
+    reply = await desk.client.request(method, path, json=body, headers={"If-None-Match": '"whatever"'})
+    assert reply.status_code == 428
+    assert (await desk.client.get(path)).json()["name"] == "first"
+    again = await desk.client.put(path, json={"name": "second"}, headers={"If-None-Match": "*"})
+    assert again.status_code == 412

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from deskbook.races._errors import Diverged
+from deskbook.races._gates.awaits import HeldAwaits
 from deskbook.races._gates.base import Gate, Operation, Table
 from deskbook.races._gates.cleanup import finish
 from deskbook.races._gates.standstill import Standstill
@@ -121,10 +122,11 @@ class GatedRunner:
         names = scenario.names if order is None else order
         table = self._table = self.gate.table = Table(gated_packages=self.gate.packages)
         loop = asyncio.get_running_loop()
-        timers, threads = HeldTimers(loop), ThreadWatch(loop)
+        timers, threads, awaits = HeldTimers(loop), ThreadWatch(loop), HeldAwaits(loop, self.gate)
         self._timers = timers
         timers.install()
         threads.install(table)
+        awaits.install(table)
         self.roots = {name: self._spawn(name, app, state, table) for name in names}
         self.standstill.watch(table, self.roots)
         try:
@@ -132,6 +134,7 @@ class GatedRunner:
                 result.failure = await self._drive(chooser, self._cancellable if order is None else ())
             finally:
                 self.gate.table = None
+                awaits.remove()
                 timers.remove()
                 threads.remove()
                 self.standstill.notes |= table.ungated

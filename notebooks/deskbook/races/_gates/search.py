@@ -113,9 +113,6 @@ class GatedSearch:
                 if progress.needs_random_part:
                     progress.begin_random_part()
                     await self._sample()
-                if progress.failing is None:
-                    runner.set_symmetry(())
-                    await self._rehearse(progress.rehearsal.closing_run())
             except Diverged as error:
                 progress.diverged = str(error)
             except (NotStarted, TookTooLong) as error:

@@ -129,7 +129,7 @@ def _is_of_the_service(callback: Any) -> bool:
     """
     function = getattr(callback, "__func__", callback)
     task = asyncio.current_task()
-    if task is not None and _belongs_to_a_library(task.get_coro()):
+    if task is not None and belongs_to_a_library(task.get_coro()):
         return False  # a task that the library has started for itself, such as asyncpg's for a cancellation
     if function is asyncio.futures._set_result_unless_cancelled:  # type: ignore[attr-defined]
         return True
@@ -147,7 +147,8 @@ def _is_of_the_service(callback: Any) -> bool:
     return True
 
 
-def _belongs_to_a_library(coroutine: Any) -> bool:
+def belongs_to_a_library(coroutine: Any) -> bool:
+    """Tell whether a task, known by its coroutine, was started by a client library for itself."""
     code = getattr(coroutine, "cr_code", None)
     return code is not None and any(f"{library}/" in code.co_filename for library in CLIENT_LIBRARIES)
 

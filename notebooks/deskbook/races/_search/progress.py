@@ -158,10 +158,10 @@ class Progress:
     def random_choosers(self) -> Iterator[Priorities]:
         """Yield choosers for random schedules until one of them fails or the budget has ended.
 
-        A budget of schedules gives a quarter of its number to them, on top.
+        A budget of schedules gives a quarter of its number to them, on top; a small one as many again.
         """
         limit = self.options.max_schedules
-        for number in range(_MANY if limit is None else limit // 4):
+        for number in range(_MANY if limit is None else max(limit // 4, min(limit, 50))):
             if self.failing is not None or time.perf_counter() > self._deadline:
                 return
             yield Priorities(self.options.seed * 1_000_003 + number, len(self.first_run))

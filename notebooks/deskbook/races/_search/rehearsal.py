@@ -77,6 +77,7 @@ class Rehearsal:
         self._names = scenario.names
         self._observed = scenario.observe is not None
         self._compares = compares
+        self._is_put_back = scenario.reset is not None
         self._first: dict[str, Any] | None = None
         self._refused = dict.fromkeys(scenario.names, "")
         self._run_count = self._escaped_count = 0
@@ -187,7 +188,21 @@ class Rehearsal:
         if self._first is None:
             return []
         found = differences(self._first, tree_of(result, observed=self._observed))
-        return [difference for difference in found if difference.place not in self.variation.places]
+        return [
+            difference
+            for difference in found
+            if difference.place not in self.variation.places and self._matters(difference)
+        ]
+
+    def _matters(self, difference: Difference) -> bool:
+        """Tell whether a difference can make a verdict false."""
+        if self._compares:
+            return True
+        if difference.place[0] == "state":
+            return self._observed  # what nobody asked for (a counter of a metric) is not judged either
+        # Who puts an application back and has a rule of their own is trusted, but not with an answer of
+        # another kind.
+        return not self._is_put_back or difference.place[1:2] == ("status",)
 
     def _learn(self, found: Sequence[Difference]) -> None:
         for difference in found:
