@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,7 +54,7 @@ class Lab:
             if self.process.poll() is not None:
                 raise LabError(self._why_it_ended())
             for record in self.runtime.glob(f"jpserver-{self.process.pid}.json"):
-                with contextlib.suppress(ValueError, urllib.error.URLError):
+                with contextlib.suppress(ValueError, OSError):  # a connection waits until the server is ready
                     address = str(json.loads(record.read_text())["url"])
                     urllib.request.urlopen(f"{address}api", timeout=2).close()  # noqa: S310 - our own server
                     return f"{address}lab/tree/{START_PAGE}?token={self.token}"
