@@ -67,7 +67,7 @@ async def after_the_lease(queue):
 
 
 def all_but_late_timeouts(report):
-    """Every order was tried; the worker's own timeout strikes only where it waits, and the verdict says so."""
+    """Every order was tried; a timeout strikes only a request that waits, and the verdict says so."""
     assert report.verdict == "bounded", report
     assert "a timeout strikes only a request that waits" in str(report), report
 
