@@ -18,7 +18,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ByteSize, Field, HttpUrl, ImportString, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
-from reference_app.patterns.problem_details import MEDIA_TYPE, Problem, documented, install
+from reference_app.patterns.problem_details import (
+    MEDIA_TYPE,
+    Problem,
+    ProblemMiddleware,
+    documented,
+    install,
+    of_status,
+)
 
 
 class OutOfCredit(Problem):
@@ -432,3 +439,26 @@ def test_openapi_lists_each_problem_with_an_example() -> None:
     content = response["content"][MEDIA_TYPE]
     assert content["examples"]["OutOfCredit"]["value"]["type"] == "/problems/out-of-credit"
     assert content["schema"]["required"] == ["type", "title", "status"]
+
+
+def test_a_problem_without_more_is_a_500_and_statuses_have_the_titles_of_rfc_9110() -> None:
+    assert (Problem().response().status_code, Problem.title) == (500, "Internal Server Error")
+    titles = {status: of_status(status).title for status in (413, 422, 423, 499)}
+    assert titles == {413: "Content Too Large", 422: "Unprocessable Content", 423: "Locked", 499: "Error"}
+
+
+def test_problems_of_one_status_are_described_together() -> None:
+    class Closed(Problem):
+        type, title, status = "/problems/closed", "The exchange is closed", 409
+
+    [entry] = documented(OutOfCredit, Closed).values()
+    assert entry["description"] == "Out of credit. The exchange is closed. "
+    assert set(entry["content"][MEDIA_TYPE]["examples"]) == {"OutOfCredit", "Closed"}
+
+
+def test_a_websocket_that_fails_is_left_to_the_server() -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("odd")
+
+    with pytest.raises(RuntimeError, match="odd"):
+        asyncio.run(ProblemMiddleware(fails)({"type": "websocket"}, None, None))  # type: ignore[arg-type]

@@ -432,5 +432,54 @@ async def test_with_no_loads_allowed_and_once_closed_there_is_no_value() -> None
     assert (cache.skipped, source.loads) == (2, 0)
 
 
+@in_a_loop
+async def test_what_was_invalidated_is_loaded_anew() -> None:
+    source = Source()
+    source.may_end.set()
+    async with five_and_thirty(StaleWhileRevalidate, source) as cache:
+        assert await cache.get("AAPL") == "AAPL 1"
+        cache.invalidate("AAPL")
+        assert await cache.get("AAPL") == "AAPL 2"
+
+
+@in_a_loop
+async def test_the_entry_that_was_used_last_stays_longest() -> None:
+    source = Source()
+    source.may_end.set()
+    async with five_and_thirty(StaleWhileRevalidate, source, max_entries=2) as cache:
+        for key in ("a", "b", "a", "c", "a"):
+            await cache.get(key)
+        assert (source.loads, await cache.get("b")) == (3, "b 4")
+
+
+@in_a_loop
+async def test_a_load_that_fails_while_the_cache_closes_is_a_failure_and_one_that_is_cancelled_is_none() -> (
+    None
+):
+    source = Source()
+    cache = five_and_thirty(StaleWhileRevalidate, source)
+    async with cache:
+        for key in ("a", "b"):
+            task = asyncio.create_task(cache.get(key))
+            await settle()
+            assert not task.done()
+    assert cache.failures == 0
+
+    async def stubborn(key: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise LookupError("a clean-up that fails") from None
+        return key
+
+    failing: StaleWhileRevalidate[str, str] = StaleWhileRevalidate(load=stubborn, fresh_s=5, stale_s=5)
+    async with failing:
+        waiting = asyncio.create_task(failing.get("a"))
+        await settle()
+    with pytest.raises(LookupError):
+        await waiting
+    assert failing.failures == 1
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[StaleWhileRevalidate.__module__]).failed == 0

@@ -306,5 +306,45 @@ def test_at_the_edge_of_its_time_a_value_is_given_out_and_then_no_more() -> None
     assert (endless.get("a"), endless.get("b"), endless.evicted) == (None, 2, 1)
 
 
+def test_what_was_invalidated_is_gone_and_so_is_what_was_cleared() -> None:
+    cache: TTLCache[str, int] = TTLCache(ttl_s=0.5, max_entries=3)
+    for number, key in enumerate("abc"):
+        cache.put(key, number)
+    cache.invalidate("a")
+    assert (cache.get("a"), cache.get("b"), len(cache)) == (None, 1, 2)
+    cache.clear()
+    assert (cache.get("b"), cache.get("c"), len(cache)) == (None, None, 0)
+
+
+def test_the_entry_that_was_used_or_stored_last_stays_longest() -> None:
+    cache: TTLCache[str, int] = TTLCache(ttl_s=60, max_entries=2)
+    cache.put("a", 1)
+    cache.put("b", 1)
+    cache.put("a", 2)  # stored anew
+    cache.put("c", 1)
+    assert [cache.get(key) for key in "abc"] == [2, None, 1]
+    assert cache.get("a") == 2  # used
+    cache.put("d", 1)
+    assert [cache.get(key) for key in "acd"] == [2, None, 1]
+
+
+@in_a_loop
+async def test_a_load_that_is_stored_twice_is_the_newest_of_all() -> None:
+    cache: TTLCache[str, int] = TTLCache(ttl_s=60, max_entries=2)
+
+    async def one() -> int:
+        return 1
+
+    async def two() -> int:
+        await cache.get_or_load("b", one)
+        return 2
+
+    assert await cache.get_or_load("a", one) == 1
+    cache.invalidate("a")
+    assert await cache.get_or_load("a", two) == 2
+    cache.put("c", 3)
+    assert [cache.get(key) for key in "abc"] == [2, None, 3]
+
+
 def test_the_example_in_the_docstring_runs() -> None:
     assert doctest.testmod(sys.modules[TTLCache.__module__]).failed == 0
