@@ -28,7 +28,10 @@ def tell():
         "pid": os.getpid(), "input": sys.stdin.readline(), "price": os.environ.get("PRICE"),
         "home": os.environ.get("HOME"), "path": sys.path[:2],
         "interrupt": str(signal.getsignal(signal.SIGINT)),
-        "warm": "decimal" in sys.modules, "open": sorted(os.listdir("/proc/self/fd"), key=int),
+        "warm": "decimal" in sys.modules, "open": [
+            os.readlink(link) for link in map("/proc/self/fd/{}".format, range(3, 100))
+            if os.path.lexists(link) and ".so" not in os.readlink(link)
+        ],
     }))
     print("said on stderr", file=sys.stderr)
 
@@ -111,7 +114,8 @@ def test_it_has_what_it_was_given_and_nothing_else(start: Any, jobs: Path, log: 
     assert said["pid"] == said["session"] == process.pid != os.getpid()
     assert said["warm"]
     assert "default_int_handler" in said["interrupt"]
-    assert said["open"] == ["0", "1", "2", "3"]  # the last one lists the folder
+    # Newer libffi keeps its own file open where ctypes is imported: nobody has handed that on.
+    assert said["open"] == []
     log.seek(0)
     assert log.read() == b"said on stderr\n"
 
